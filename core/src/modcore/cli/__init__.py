@@ -1,0 +1,132 @@
+"""The command line: one small file for each command, loaded when the command is typed.
+
+Exit codes: 0 done, 1 it could not be done, 2 an option is wrong, 130 interrupted. Tracebacks are
+shown with ``modcore --debug COMMAND`` only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from modcore._version import VERSION
+from modcore.errors import InvalidRequest, ModcoreError
+
+if TYPE_CHECKING:
+    from modcore.plugins.commands import Command
+
+#: The core's commands and their summaries; each is ``COMMAND`` in ``modcore/cli/<name>.py``.
+COMMANDS = {
+    "demo": "Train, serve, ask and score a small Llama, all on this machine.",
+    "explain": "Say which plugin serves a checkpoint, and why.",
+    "generate": "Complete one prompt with a checkpoint.",
+    "list-plugins": "List what is installed, without importing it.",
+    "serve": "Serve a checkpoint over HTTP, with the OpenAI API.",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with Rich help that is loaded when help is asked for."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def format_help(self) -> str:
+        from rich_argparse import RawDescriptionRichHelpFormatter
+
+        self.formatter_class = RawDescriptionRichHelpFormatter
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\nSee: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in `argv` (default: the process's); returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words[:1]
+    try:
+        code = _run(words[1:] if debug else words)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse, having said what is wrong
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone: end quietly, and keep the interpreter from flushing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(_sentence(error), file=sys.stderr)
+        return error.exit_code if isinstance(error, ModcoreError) else 1
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, InvalidRequest) and error.param:
+        return f"error: --{error.param.replace('_', '-')}: {error}"
+    if isinstance(error, ModcoreError):
+        return f"error: {error}"
+    return (
+        f"internal error: {type(error).__name__}: {error}\n"
+        "This is a fault of modcore or of a plugin; `modcore --debug COMMAND ...` shows where."
+    )
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview().format_help(), end="")
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"modcore {VERSION}")
+        return 0
+    if words[0].startswith("-"):
+        _overview().error(f"unknown option {words[0]}")
+    command = _find(words[0])
+    parser = Parser(prog=f"modcore {command.name}", description=command.summary)
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(words[1:]))
+
+
+def _overview() -> Parser:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    parser = Parser(
+        prog="modcore",
+        usage="modcore [--debug] COMMAND [OPTIONS]",
+        description=f"Turn a model checkpoint into a served model, with plugins.\n\nCommands:\n{lines}",
+        epilog="`modcore COMMAND --help` explains a command. Installed plugins may add commands of their own.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks (before COMMAND)")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version")
+    return parser
+
+
+def _find(name: str) -> Command:
+    if name in COMMANDS:
+        module = importlib.import_module(f"modcore.cli.{name.replace('-', '_')}")
+        found: Command = module.COMMAND
+        return found
+    from modcore.plugins.commands import CommandTable
+    from modcore.plugins.manager import plugin_manager
+
+    table = CommandTable(frozenset(COMMANDS))
+    plugin_manager().register_commands(table)
+    if command := table.get(name):
+        return command
+    import difflib
+
+    names = [*COMMANDS, *table]
+    close = difflib.get_close_matches(name, names, 1)
+    _overview().error(
+        f"unknown command {name!r}"
+        + (f"; did you mean {close[0]!r}?" if close else f"; commands: {', '.join(names)}")
+    )

@@ -1,0 +1,43 @@
+"""``modcore explain``: which plugin serves a checkpoint, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from modcore.checkpoint import read_config
+from modcore.plugins.commands import Command
+from modcore.plugins.manager import plugin_manager
+from modcore.plugins.matching import Explanation, explain
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a directory with config.json")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain; the exit code is 0 when one model is chosen, else 1."""
+    explanation = explain(read_config(args.checkpoint), plugin_manager())
+    if args.json:
+        print(json.dumps(explanation.to_json(), indent=2))
+    else:
+        show(explanation)
+    return 0 if explanation.chosen else 1
+
+
+def show(explanation: Explanation) -> None:
+    """Print the explanation for people."""
+    print(f"architectures: {', '.join(explanation.architectures) or '(none)'}")
+    print(f"model_type: {explanation.model_type or '(none)'}")
+    for match in explanation.matches:
+        label = "match" if match == explanation.chosen else "candidate"
+        print(f"{label}: {match.id} from {match.dist} {match.version} ({match.reason})")
+    for line in explanation.rejected:
+        print(f"no match: {line}")
+    if explanation.hint:
+        print(f"hint: {explanation.hint}")
+
+
+COMMAND = Command("explain", "Say which plugin serves a checkpoint, and why.", add_arguments, run)

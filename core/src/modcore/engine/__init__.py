@@ -1,0 +1,45 @@
+"""The engine: a checkpoint's weights, infer layers and infer state, put together and run.
+
+Reads in the order in which a request travels: `tokenizer`, `request`, `scheduler`, `model`
+(`weights`, `layers`, `state`, `memory`, `kernels`), `sampling`, `detokenizer`. Knows no model family by name:
+those are plugins. Needs ``modcore[engine]``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modcore.engine.async_engine import AsyncEngine
+    from modcore.engine.engine import Engine
+    from modcore.engine.request import Generation, Piece, Usage
+    from modcore.engine.sampling import SamplingParams
+
+_HOMES = {
+    "AsyncEngine": "async_engine",
+    "Engine": "engine",
+    "Generation": "request",
+    "Piece": "request",
+    "SamplingParams": "sampling",
+    "Usage": "request",
+}
+
+__all__ = ["AsyncEngine", "Engine", "Generation", "Piece", "SamplingParams", "Usage"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'modcore.engine' has no attribute {name!r}")
+    import importlib
+
+    try:
+        return getattr(importlib.import_module(f"modcore.engine.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "transformers", "safetensors", "numpy"):
+            raise
+        from modcore.errors import MissingExtra
+
+        raise MissingExtra(
+            f"The engine needs {error.name}, which is not installed; try: pip install 'modcore[engine]'"
+        ) from error

@@ -1,0 +1,70 @@
+"""The kernel interface: what a faster implementation has to offer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from modcore.engine.state import InferStateInfo
+
+
+class Kernels(Protocol):
+    """The operators of the layers. T: new tokens of the batch, H: heads, K: KV heads, D: head_dim."""
+
+    def embedding(self, ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        """Rows of `table` ``[vocab, hidden]`` for `ids` ``[T]`` -> ``[T, hidden]``."""
+        ...
+
+    def linear(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """`x` ``[T, in]`` times `weight` ``[out, in]`` transposed, plus `bias` -> ``[T, out]``."""
+        ...
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        """Root-mean-square norm over the last dimension (arXiv 1910.07467), computed in float32."""
+        ...
+
+    def rotary(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        """Rotate `x` ``[T, H, D]`` by `cos` and `sin` ``[T, D / 2]``, halves paired (RoFormer)."""
+        ...
+
+    def gated_activation(self, gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+        """``[T, 2 * F]``, gate then up -> ``activation(gate) * up`` ``[T, F]``."""
+        ...
+
+    def context_attention(
+        self,
+        q: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        state: InferStateInfo,
+        scale: float,
+        sliding_window: int | None,
+    ) -> torch.Tensor:
+        """Causal attention of all new tokens `q` ``[T, H, D]`` over each request's own rows.
+
+        `keys` and `values` are one layer's ``[rows, K, D]``. Returns ``[T, H, D]``. With
+        `sliding_window` a token sees itself and the ``sliding_window - 1`` tokens before it.
+        """
+        ...
+
+    def token_attention(
+        self,
+        q: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        state: InferStateInfo,
+        scale: float,
+        sliding_window: int | None,
+    ) -> torch.Tensor:
+        """As `context_attention` for a decode step: `q` ``[batch, H, D]``, one token a request."""
+        ...
+
+
+def select_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
+    """The kernels for `device` and `dtype`."""
+    from modcore.engine.kernels.reference import TorchKernels
+
+    return TorchKernels()

@@ -1,0 +1,48 @@
+"""The infer layers' two entrances (seed: *adding a model*): prefill and decode."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+
+from modcore.engine.config import TextConfig
+from modcore.engine.kernels import Kernels
+from modcore.engine.state import InferStateInfo
+
+
+class BaseLayerInfer(ABC):
+    """A layer without weights of its own; `layer_weight` is the weight class that goes with it."""
+
+    def __init__(self, config: TextConfig, kernels: Kernels) -> None:
+        self.config = config
+        self.kernels = kernels
+
+    @abstractmethod
+    def context_forward(
+        self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
+    ) -> torch.Tensor:
+        """A batch's first pass, prefill: all tokens of each prompt."""
+
+    @abstractmethod
+    def token_forward(
+        self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
+    ) -> torch.Tensor:
+        """One decode step: one token of each request."""
+
+
+class PreLayerInfer(BaseLayerInfer):
+    """From ids ``[T]`` to the residual stream ``[T, hidden]``."""
+
+
+class TransformerLayerInfer(BaseLayerInfer):
+    """Transformer layer `layer_num`: residual stream to residual stream, ``[T, hidden]``."""
+
+    def __init__(self, config: TextConfig, kernels: Kernels, layer_num: int) -> None:
+        super().__init__(config, kernels)
+        self.layer_num = layer_num
+
+
+class PostLayerInfer(BaseLayerInfer):
+    """From the residual stream to logits: ``[batch, vocab]``, or ``[T, vocab]`` for all tokens."""

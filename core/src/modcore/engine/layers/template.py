@@ -1,0 +1,87 @@
+"""The transformer layer that most families share: norm, attention, residual, norm, MLP, residual.
+
+A family overrides the steps, not the order. The named points for observing and editing activations
+stand where design and tests say: ``attn_in`` and ``mlp_in`` after the norm, ``q`` and ``k`` after
+the position encoding, ``attn_out`` and ``mlp_out`` after the output projection and before the
+residual, ``in`` and ``out`` on the residual stream.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+
+from modcore.engine.layers.base import TransformerLayerInfer
+from modcore.engine.state import InferStateInfo
+
+
+class TransformerLayerInferTpl(TransformerLayerInfer):
+    """The template; T: new tokens of the batch, H: heads, K: KV heads, D: head_dim."""
+
+    @abstractmethod
+    def _att_norm(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
+        """The norm before attention, ``[T, hidden]``."""
+
+    @abstractmethod
+    def _get_qkv(
+        self, x: torch.Tensor, state: InferStateInfo, weight: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """q ``[T, H, D]``, k and v ``[T, K, D]``, positions encoded."""
+
+    @abstractmethod
+    def _get_o(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
+        """The output projection, from ``[T, H, D]`` to ``[T, hidden]``."""
+
+    @abstractmethod
+    def _ffn_norm(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
+        """The norm before the MLP, ``[T, hidden]``."""
+
+    @abstractmethod
+    def _ffn(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
+        """The MLP, ``[T, hidden]``."""
+
+    def context_forward(
+        self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
+    ) -> torch.Tensor:
+        """Prefill; see `BaseLayerInfer`."""
+        return self._forward(inputs, infer_state, layer_weight)
+
+    def token_forward(
+        self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
+    ) -> torch.Tensor:
+        """Decode; see `BaseLayerInfer`."""
+        return self._forward(inputs, infer_state, layer_weight)
+
+    def _forward(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
+        x = self._point("in", x, state)
+        normed = self._point("attn_in", self._att_norm(x, state, weight), state)
+        attended = self._get_o(self._attention(normed, state, weight), state, weight)
+        x = x + self._point("attn_out", attended, state)
+        normed = self._point("mlp_in", self._ffn_norm(x, state, weight), state)
+        x = x + self._point("mlp_out", self._ffn(normed, state, weight), state)
+        return self._point("out", x, state)
+
+    def _attention(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
+        q, k, v = self._get_qkv(x, state, weight)
+        q = self._point("q", q, state)
+        self._post_cache_kv(self._point("k", k, state), self._point("v", v, state), state)
+        attend = self.kernels.context_attention if state.is_prefill else self.kernels.token_attention
+        memory = state.mem_manager
+        return attend(
+            q,
+            memory.keys[self.layer_num],
+            memory.values[self.layer_num],
+            state,
+            self.config.head_dim**-0.5,
+            self.config.sliding_window,
+        )
+
+    def _post_cache_kv(self, k: torch.Tensor, v: torch.Tensor, state: InferStateInfo) -> None:
+        """Write the new tokens' keys and values ``[T, K, D]`` to their rows."""
+        state.mem_manager.keys[self.layer_num, state.mem_index] = k
+        state.mem_manager.values[self.layer_num, state.mem_index] = v
+
+    def _point(self, name: str, x: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
+        return state.point(f"layers.{self.layer_num}.{name}", x) if state.taps else x

@@ -1,0 +1,153 @@
+"""The model class: weights, infer layers and infer state, put together step by step.
+
+Names and steps are the seed's (*adding a model*): a family sets the classes of its parts and
+overrides the steps that differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, final
+
+import torch
+
+from modcore.checkpoint import checkpoint_directory, read_config
+from modcore.engine.config import ConfigReader, TextConfig
+from modcore.engine.kernels import select_kernels
+from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInfer
+from modcore.engine.memory import MemoryManager
+from modcore.engine.sizing import default_kv_tokens
+from modcore.engine.state import InferStateInfo
+from modcore.engine.weights import PreAndPostLayerWeight, Shard, TransformerLayerWeight
+from modcore.engine.weights.loader import load_weights, resolve_dtype
+from modcore.engine.weights.safetensors_files import SafetensorsFiles
+from modcore.plugins.records import BuildOptions
+
+
+class TpPartBaseModel:
+    """The base of every text model.
+
+    Raises CheckpointError when the checkpoint at ``options.path`` is not what its config says.
+    """
+
+    config_class: ClassVar[type[TextConfig]] = TextConfig
+    #: What `config.json` may leave out, as the family's transformers config fills it in.
+    config_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: Patterns of tensor names that a checkpoint may hold without being used.
+    ignored_tensors: ClassVar[tuple[str, ...]] = ()
+
+    pre_and_post_weight_class: ClassVar[type[PreAndPostLayerWeight]]
+    transformer_weight_class: ClassVar[type[TransformerLayerWeight]]
+    pre_layer_infer_class: ClassVar[type[PreLayerInfer]]
+    transformer_layer_infer_class: ClassVar[type[TransformerLayerInfer]]
+    post_layer_infer_class: ClassVar[type[PostLayerInfer]]
+    infer_state_class: ClassVar[type[InferStateInfo]] = InferStateInfo
+
+    def __init__(
+        self,
+        options: BuildOptions,
+        shard: Shard = Shard(),  # noqa: B008  frozen
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.options, self.shard, self.progress = options, shard, progress
+        self.weight_dir = checkpoint_directory(options.path)
+        self.device = torch.device("cpu")
+        self._init_config()
+        self._verify_must()
+        self._verify_params()
+        self._init_weights()
+        self._init_mem_manager()
+        self._init_infer_layer()
+        self._init_some_value()
+        self._init_custom()
+
+    # The steps
+
+    def _init_config(self) -> None:
+        """Read ``config.json`` into `config_class`."""
+        source = str(self.weight_dir / "config.json")
+        raw = read_config(self.weight_dir)
+        self.config = self.config_class.read(ConfigReader(raw, source, self.config_defaults))
+
+    @final
+    def _verify_must(self) -> None:
+        """What holds for every model: the ranks share the heads evenly."""
+        self.shard.span(self.config.num_attention_heads, "The attention (num_attention_heads)")
+        self.shard.span(self.config.num_key_value_heads, "The attention (num_key_value_heads)")
+
+    def _verify_params(self) -> None:
+        """What a family demands beyond that."""
+
+    def _init_weights(self) -> None:
+        """Load and account for all weights."""
+        layers = range(self.config.num_hidden_layers)
+        self.pre_post_weight = self.pre_and_post_weight_class(self.config)
+        self.trans_layers_weight = [self.transformer_weight_class(self.config, i) for i in layers]
+        with SafetensorsFiles(self.weight_dir) as files:
+            self.dtype = resolve_dtype(files, self.options.dtype)
+            load_weights(
+                files,
+                [self.pre_post_weight, *self.trans_layers_weight],
+                self.dtype,
+                self.ignored_tensors,
+                self.shard,
+                self.progress,
+            )
+
+    def _init_mem_manager(self) -> None:
+        """Set the KV cache up."""
+        shape = (
+            self.config.num_hidden_layers,
+            self.config.num_key_value_heads // self.shard.world_size,
+            self.config.head_dim,
+        )
+        tokens = self.options.kv_tokens or default_kv_tokens(
+            self.config.context_length, self.options.max_batch, shape, self.dtype
+        )
+        self.mem_manager = MemoryManager(tokens, *shape, self.dtype, self.device)
+
+    def _init_infer_layer(self) -> None:
+        """Construct the infer layers."""
+        kernels = select_kernels(self.device, self.dtype)
+        layers = range(self.config.num_hidden_layers)
+        self.pre_infer = self.pre_layer_infer_class(self.config, kernels)
+        self.layers_infer = [
+            self.transformer_layer_infer_class(self.config, kernels, i) for i in layers
+        ]
+        self.post_infer = self.post_layer_infer_class(self.config, kernels)
+
+    def _init_some_value(self) -> None:
+        """Values that the engine asks for."""
+        self.vocab_size = self.config.vocab_size
+        self.context_length = self.config.context_length
+
+    def _init_custom(self) -> None:
+        """What only this family needs, such as rotary frequencies."""
+
+    # Running
+
+    @torch.inference_mode()
+    def forward(self, input_ids: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
+        """One pass over the batch's new tokens `input_ids` ``[T]``.
+
+        Returns float32 logits: ``[batch, vocab]`` of each request's last token, or ``[T, vocab]``
+        when the state asks for all of them.
+        """
+        state.init_some_extra_state(self, input_ids)
+        if state.is_prefill:
+            return self._context_forward(input_ids, state)
+        return self._token_forward(input_ids, state)
+
+    @final
+    def _context_forward(self, input_ids: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
+        x = self.pre_infer.context_forward(input_ids, state, self.pre_post_weight)
+        for layer, weight in zip(self.layers_infer, self.trans_layers_weight, strict=True):
+            x = layer.context_forward(x, state, weight)
+        return self.post_infer.context_forward(x, state, self.pre_post_weight)
+
+    @final
+    def _token_forward(self, input_ids: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
+        x = self.pre_infer.token_forward(input_ids, state, self.pre_post_weight)
+        for layer, weight in zip(self.layers_infer, self.trans_layers_weight, strict=True):
+            x = layer.token_forward(x, state, weight)
+        return self.post_infer.token_forward(x, state, self.pre_post_weight)

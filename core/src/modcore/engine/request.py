@@ -1,0 +1,140 @@
+"""One request on its way: what was asked, what has been generated, what may be shown."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from modcore.engine.detokenizer import Detokenizer, StopStrings
+from modcore.engine.sampling import SamplingParams
+from modcore.errors import ModcoreError
+
+FinishReason = Literal["stop", "length"]
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def to_json(self) -> dict[str, int]:
+        """The usage as OpenAI shapes it."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished answer; `token_ids` are the generated ones, the one that ended it included."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+    usage: Usage
+
+    def to_json(self) -> dict[str, object]:
+        """The answer as ``modcore generate --json`` prints it."""
+        return {
+            "text": self.text,
+            "token_ids": self.token_ids,
+            "finish_reason": self.finish_reason,
+            "usage": self.usage.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer; the last one carries `finish_reason` and `usage`."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class Request:
+    """A request's state. `limit` is the number of tokens that it may generate.
+
+    Without a `detokenizer` (a checkpoint that brings no tokenizer) its text stays empty.
+    """
+
+    def __init__(
+        self,
+        prompt_ids: list[int],
+        params: SamplingParams,
+        limit: int,
+        eos_token_ids: frozenset[int],
+        detokenizer: Detokenizer | None,
+    ) -> None:
+        self.number = next(_numbers)
+        self.prompt_ids = prompt_ids
+        self.params = params
+        self.limit = limit
+        self.generator = params.generator()
+        self.output_ids: list[int] = []
+        self.line = -1  # in the request table, while it runs
+        self.finish_reason: FinishReason | None = None
+        self.error: ModcoreError | None = None
+        self.pieces: deque[Piece] = deque()
+        self._eos_token_ids = eos_token_ids
+        self._detokenizer = detokenizer
+        self._stops = StopStrings(params.stop_strings)
+        self._unshown: list[int] = []
+
+    @property
+    def length(self) -> int:
+        """Tokens so far, read and written."""
+        return len(self.prompt_ids) + len(self.output_ids)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that it may have in the end."""
+        return len(self.prompt_ids) + self.limit
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.finish_reason is not None or self.error is not None
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens read and written."""
+        return Usage(len(self.prompt_ids), len(self.output_ids))
+
+    def accept(self, token: int) -> None:
+        """Take the next token; decides whether it ends the answer."""
+        self.output_ids.append(token)
+        self._unshown.append(token)
+        if token in self._eos_token_ids:
+            self._finish("stop")
+            return
+        text, stopped = self._stops.push(self._detokenizer.push(token) if self._detokenizer else "")
+        if stopped:
+            self._show(text, "stop")
+        elif len(self.output_ids) >= self.limit:
+            self._finish("length", text)
+        elif text:
+            self._show(text)
+
+    def _finish(self, reason: FinishReason, text: str = "") -> None:
+        rest, stopped = self._stops.push(self._detokenizer.flush() if self._detokenizer else "")
+        self._show(text + rest + self._stops.flush(), "stop" if stopped else reason)
+
+    def _show(self, text: str, reason: FinishReason | None = None) -> None:
+        self.finish_reason = reason
+        self.pieces.append(Piece(text, self._unshown, reason, self.usage if reason else None))
+        self._unshown = []

@@ -1,0 +1,79 @@
+"""The checkpoint's tokenizer: text to ids, chat messages to ids, and ids back to text.
+
+transformers reads it; code in the checkpoint directory is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modcore.errors import CheckpointError, InvalidRequest
+
+_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "spiece.model")
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether the checkpoint brings a tokenizer."""
+    return any((directory / name).is_file() for name in _FILES)
+
+
+class Tokenizer:
+    """The tokenizer of the checkpoint in `directory`; raises CheckpointError when it cannot be read."""
+
+    def __init__(self, directory: Path) -> None:
+        if not has_tokenizer(directory):
+            raise CheckpointError(
+                f"{directory} has no tokenizer (none of {', '.join(_FILES)}), so it takes token ids only; "
+                "save_pretrained() the tokenizer into it."
+            )
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                str(directory), local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # whatever the file makes the reader raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"The tokenizer in {directory} cannot be read: {reason}") from error
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The token that ends a text, if the tokenizer knows one."""
+        token: int | None = self._tokenizer.eos_token_id
+        return token
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`, with the special tokens that the tokenizer adds."""
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The ids of chat `messages`, rendered with the checkpoint's template for an answer.
+
+        Raises InvalidRequest when there is no template or it refuses the messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise InvalidRequest(
+                "This checkpoint has no chat template, so it cannot take messages; complete a prompt instead.",
+                param="messages",
+            )
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=False
+            )
+        except Exception as error:  # the template is the checkpoint's and may raise anything
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InvalidRequest(
+                f"The checkpoint's chat template refuses these messages: {reason}", param="messages"
+            ) from error
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids` without special tokens."""
+        text: str = self._tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text

@@ -1,0 +1,54 @@
+"""How a model declares its weights: names, shapes, fusing, and how ranks share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modcore.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of a split tensor this rank holds."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def span(self, size: int, what: str) -> slice:
+        """This rank's rows of `size`; raises CheckpointError when they do not divide evenly."""
+        if size % self.world_size:
+            raise CheckpointError(
+                f"{what} has {size} rows to split, which {self.world_size} ranks cannot share evenly; "
+                "choose another number of ranks."
+            )
+        rows = size // self.world_size
+        return slice(self.rank * rows, (self.rank + 1) * rows)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of the checkpoint.
+
+    `split` is the dimension that tensor parallel ranks share (None: every rank holds all of it).
+    With `default_to`, the tensor may be absent, and the one of that name stands in for it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    split: int | None = None
+    default_to: str | None = None
+
+    def slices(self, shard: Shard) -> tuple[slice, ...]:
+        """What `shard` reads of the tensor."""
+        return tuple(
+            shard.span(size, self.name) if dim == self.split else slice(0, size)
+            for dim, size in enumerate(self.shape)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSpec:
+    """One attribute of a layer weight, made of `parts` that are fused along their first dimension."""
+
+    attribute: str
+    parts: tuple[TensorSpec, ...]

@@ -1,0 +1,152 @@
+"""Filling declared weights from a checkpoint, and accounting for every tensor on both sides."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+
+from modcore.engine.weights.base import LayerWeight
+from modcore.engine.weights.declaration import Shard, TensorSpec, WeightSpec
+from modcore.engine.weights.safetensors_files import SafetensorsFiles
+from modcore.errors import CheckpointError
+
+_SHOWN = 5
+_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def resolve_dtype(files: SafetensorsFiles, dtype: str) -> torch.dtype:
+    """`dtype`, or for ``auto`` the checkpoint's own.
+
+    A float16 checkpoint is computed in float32: CPUs have no fast float16, and bfloat16 would
+    lose bits.
+    """
+    if dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    kinds = {entry.dtype for entry in files.tensors.values()}
+    return torch.bfloat16 if kinds == {"BF16"} else torch.float32
+
+
+def load_weights(
+    files: SafetensorsFiles,
+    layers: Sequence[LayerWeight],
+    dtype: torch.dtype,
+    ignored: Iterable[str] = (),
+    shard: Shard = Shard(),  # noqa: B008  frozen
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Set every declared attribute of `layers`, reading only what `shard` holds.
+
+    `ignored` are patterns of tensor names that a checkpoint may hold without being used.
+    Raises CheckpointError that names every tensor which is missing, unexpected, wrongly shaped, of
+    a wrong dtype or not finite.
+    """
+    declared = [(layer, list(layer.declare())) for layer in layers]
+    _verify(files, [spec for _, specs in declared for spec in specs], ignored)
+    for done, (layer, specs) in enumerate(declared, start=1):
+        for spec in specs:
+            setattr(layer, spec.attribute, _read_weight(files, spec, dtype, shard))
+        if progress:
+            progress(done, len(declared))
+
+
+def _verify(files: SafetensorsFiles, specs: list[WeightSpec], ignored: Iterable[str]) -> None:
+    parts = {part.name: part for spec in specs for part in spec.parts}
+    patterns = [re.compile(pattern) for pattern in ignored]
+    spare = [
+        name
+        for name in files.tensors
+        if name not in parts and not any(pattern.search(name) for pattern in patterns)
+    ]
+    problems = [
+        *_missing(files, parts.values(), spare),
+        *_unexpected(files, spare, [name for name in parts if name not in files.tensors]),
+        *_mismatched(files, parts.values()),
+    ]
+    if problems:
+        raise CheckpointError(_summary(problems))
+
+
+def _summary(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
+    more = f"\n  ... and {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
+    return f"The checkpoint does not fit its config.json in {len(problems)} tensors:\n{shown}{more}"
+
+
+def _missing(
+    files: SafetensorsFiles, parts: Iterable[TensorSpec], spare: list[str]
+) -> Iterator[str]:
+    for part in parts:
+        if part.name not in files.tensors and not part.default_to:
+            yield (
+                f"Tensor {part.name} is missing from {files.directory}{_near(part.name, spare)}; "
+                "check that config.json belongs to these weights."
+            )
+
+
+def _unexpected(files: SafetensorsFiles, spare: list[str], absent: list[str]) -> Iterator[str]:
+    for name in spare:
+        yield (
+            f"Tensor {name} in {files.tensors[name].file} is not expected{_near(name, absent)}; "
+            "check that config.json belongs to these weights."
+        )
+
+
+def _near(name: str, others: list[str]) -> str:
+    close = difflib.get_close_matches(name, others, 1, cutoff=0.8)
+    return f" (near: {close[0]})" if close else ""
+
+
+def _mismatched(files: SafetensorsFiles, parts: Iterable[TensorSpec]) -> Iterator[str]:
+    for part in parts:
+        entry = files.tensors.get(part.name)
+        if entry is None:
+            continue
+        if entry.shape != part.shape:
+            yield (
+                f"Tensor {part.name} in {entry.file} has shape {list(entry.shape)} where config.json "
+                f"asks for {list(part.shape)}; check that the two belong together."
+            )
+        elif entry.dtype not in _FLOATS:
+            yield (
+                f"Tensor {part.name} in {entry.file} has dtype {entry.dtype} where floating point is "
+                "expected; convert it to bfloat16 or float32."
+            )
+
+
+def _read_weight(
+    files: SafetensorsFiles, spec: WeightSpec, dtype: torch.dtype, shard: Shard
+) -> torch.Tensor:
+    """The parts of `spec`, checked, converted, and fused along their first dimension."""
+    parts = [_read_part(files, part, dtype, shard) for part in spec.parts]
+    # A copy of its own, so that nothing keeps the file mapped once the files are closed.
+    return torch.cat(parts) if len(parts) > 1 else parts[0].clone()
+
+
+def _read_part(
+    files: SafetensorsFiles, part: TensorSpec, dtype: torch.dtype, shard: Shard
+) -> torch.Tensor:
+    name = part.name if part.name in files.tensors else part.default_to
+    assert name is not None
+    tensor = files.read(name, part.slices(shard))
+    # The sum of finite numbers may overflow; only then is every element looked at.
+    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+        raise CheckpointError(
+            f"Tensor {name} in {files.tensors[name].file} holds values that are not finite "
+            "(NaN or infinity); the checkpoint is damaged, fetch or train it again."
+        )
+    converted = tensor.to(dtype)
+    if converted.dtype != tensor.dtype and not torch.isfinite(converted.sum()) and not torch.isfinite(converted).all():
+        raise CheckpointError(
+            f"Tensor {name} in {files.tensors[name].file} holds values that {dtype} cannot; use --dtype float32."
+        )
+    return converted
+
+
+def is_tied(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two weights are the same matrix, so that one copy serves both."""
+    return first.shape == second.shape and torch.equal(first, second)

@@ -1,0 +1,207 @@
+"""The safetensors files of a checkpoint: which there are, and what their headers say.
+
+The headers are read here rather than by the safetensors library because it keeps the last of two
+equal names in silence. Tensor data is read through the library, which maps the file.
+
+Source: the safetensors format, https://huggingface.co/docs/safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from modcore.checkpoint import read_json_object
+from modcore.errors import CheckpointError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_HEADER_BYTES = 100 * 1024 * 1024  # the format's own limit
+
+_ITEM_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor of a file, as its header declares it."""
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class SafetensorsFiles:
+    """All tensors of a checkpoint directory; a context manager that keeps the files open."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.tensors: dict[str, TensorEntry] = {}
+        self._open: dict[Path, Any] = {}
+        for file in _files_of(directory):
+            for entry in read_header(file):
+                self._add(entry)
+        _verify_index(directory, self.tensors)
+
+    def _add(self, entry: TensorEntry) -> None:
+        other = self.tensors.get(entry.name)
+        if other is not None:
+            raise CheckpointError(
+                f"Tensor {entry.name} is in both {other.file} and {entry.file}; remove one of the two."
+            )
+        self.tensors[entry.name] = entry
+
+    def read(self, name: str, slices: tuple[slice, ...]) -> torch.Tensor:
+        """The part `slices` of tensor `name`, in the file's dtype."""
+        entry = self.tensors[name]
+        try:
+            if entry.file not in self._open:
+                self._open[entry.file] = safe_open(entry.file, framework="pt").__enter__()
+            part: torch.Tensor = self._open[entry.file].get_slice(name)[slices]
+        except Exception as error:  # the library raises its own and OSErrors
+            raise _damaged(entry.file, str(error)) from error
+        return part
+
+    def __enter__(self) -> SafetensorsFiles:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._open.values():
+            handle.__exit__(kind, error, trace)
+        self._open.clear()
+
+
+def _files_of(directory: Path) -> list[Path]:
+    """The files with tensors, found as transformers finds them: one file, else an index."""
+    if (directory / SINGLE).is_file():
+        return [directory / SINGLE]
+    if (directory / INDEX).is_file():
+        return [_shard(directory, name) for name in sorted(set(_weight_map(directory).values()))]
+    pickled = sorted(
+        file.name for file in directory.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".ckpt")
+    )
+    if pickled:
+        raise CheckpointError(
+            f"{directory} holds its weights as {pickled[0]}, a pickle, which can run code when it is "
+            "read and is refused; convert it: load it with transformers and save_pretrained() it as safetensors."
+        )
+    raise CheckpointError(
+        f"{directory} has neither {SINGLE} nor {INDEX}; fetch the weights, or save_pretrained() them again."
+    )
+
+
+def _weight_map(directory: Path) -> dict[str, str]:
+    weight_map = read_json_object(directory / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CheckpointError(f"{directory / INDEX} has no weight_map from tensor names to file names; fetch it again.")
+    return weight_map
+
+
+def _shard(directory: Path, name: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+\.safetensors", name):
+        raise CheckpointError(f"{directory / INDEX} names {name!r}, which is not a safetensors file beside it; correct it.")
+    if not (directory / name).is_file():
+        raise CheckpointError(f"{directory / INDEX} names {name}, which is not there; fetch that file.")
+    return directory / name
+
+
+def _verify_index(directory: Path, tensors: dict[str, TensorEntry]) -> None:
+    if (directory / SINGLE).is_file():
+        return
+    for name, file in _weight_map(directory).items():
+        found = tensors.get(name)
+        if found is None or found.file.name != file:
+            where = f"it is in {found.file.name}" if found else "no file holds it"
+            raise CheckpointError(f"{directory / INDEX} says that tensor {name} is in {file}, but {where}; fetch the files again.")
+
+
+def read_header(file: Path) -> list[TensorEntry]:
+    """The tensors that `file` declares; raises CheckpointError when the file cannot hold them."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+            raise _damaged(file, f"its header would be {length} bytes long, the file has {size}")
+        header = _parse(file, stream.read(length))
+    entries = [_entry(file, name, fields) for name, fields in header if name != "__metadata__"]
+    _verify_layout(file, header, size - 8 - length)
+    return entries
+
+
+def _parse(file: Path, text: bytes) -> list[tuple[str, Any]]:
+    """The header's name and value pairs, in order: a dict would hide a name that is there twice."""
+    try:
+        pairs = json.loads(text.decode("utf-8"), object_pairs_hook=lambda pairs: pairs)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise _damaged(file, f"its header is not JSON ({error})") from None
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        raise _damaged(file, "its header is not a JSON object")
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise CheckpointError(f"Tensor {name} is twice in the header of {file}; write the file again.")
+        seen.add(name)
+    return [(name, dict(value) if _is_object(value) else value) for name, value in pairs]
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, tuple) for item in value)
+
+
+def _entry(file: Path, name: str, fields: Any) -> TensorEntry:
+    shape = fields.get("shape") if isinstance(fields, dict) else None
+    offsets = fields.get("data_offsets") if isinstance(fields, dict) else None
+    if not (_naturals(shape) and _naturals(offsets) and len(offsets) == 2):
+        raise _damaged(file, f"its header describes tensor {name} wrongly")
+    dtype = fields.get("dtype")
+    if dtype not in _ITEM_BYTES:
+        raise CheckpointError(f"Tensor {name} in {file} has dtype {dtype}, which is not served; convert it to bfloat16 or float32.")
+    if offsets[1] - offsets[0] != math.prod(shape) * _ITEM_BYTES[dtype]:
+        raise _damaged(file, f"tensor {name} has {offsets[1] - offsets[0]} bytes where its shape and dtype need {math.prod(shape) * _ITEM_BYTES[dtype]}")
+    return TensorEntry(name, file, dtype, tuple(shape))
+
+
+def _naturals(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in value
+    )
+
+
+def _verify_layout(file: Path, header: list[tuple[str, Any]], data_bytes: int) -> None:
+    """Tensors lie one behind the other and fill the file: anything else is damage."""
+    end = 0
+    for start, stop, name in sorted(_spans(header)):
+        if start != end:
+            raise _damaged(file, f"tensor {name} begins at byte {start} of the data where {end} is expected")
+        end = stop
+    if end != data_bytes:
+        what = "truncated" if end > data_bytes else "followed by foreign bytes"
+        raise _damaged(file, f"its tensors need {end} bytes and {data_bytes} are there, so it is {what}")
+
+
+def _spans(header: list[tuple[str, Any]]) -> Iterator[tuple[int, int, str]]:
+    for name, fields in header:
+        if name != "__metadata__":
+            yield (*fields["data_offsets"], name)
+
+
+def _damaged(file: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{os.fspath(file)} is damaged: {reason}; fetch it again.")

@@ -1,0 +1,52 @@
+"""Plugins: what is installed, what of it may be used, and the hooks through which it acts.
+
+Finding needs metadata alone (`discovery`, `verdicts`); importing happens when an id or a hook is
+first used (`manager`). Nothing here knows a model, a tensor or a server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modcore.plugins.discovery import GROUPS, PluginEntry
+from modcore.plugins.verdicts import list_plugins
+
+if TYPE_CHECKING:
+    from modcore.plugins.hookspecs import hookimpl, hookspec
+    from modcore.plugins.manager import PluginManager, plugin_manager
+    from modcore.plugins.records import BuildOptions, ModelMatch, Service, ServiceSpec
+
+_HOMES = {
+    "BuildOptions": "records",
+    "ModelMatch": "records",
+    "PluginManager": "manager",
+    "Service": "records",
+    "ServiceSpec": "records",
+    "hookimpl": "hookspecs",
+    "hookspec": "hookspecs",
+    "plugin_manager": "manager",
+}
+
+__all__ = [
+    "GROUPS",
+    "BuildOptions",
+    "ModelMatch",
+    "PluginEntry",
+    "PluginManager",
+    "Service",
+    "ServiceSpec",
+    "hookimpl",
+    "hookspec",
+    "list_plugins",
+    "plugin_manager",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # pluggy and the manager load when they are used: listing plugins needs neither.
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'modcore.plugins' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"modcore.plugins.{home}"), name)

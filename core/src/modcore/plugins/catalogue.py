@@ -1,0 +1,9 @@
+"""Which of modcore's own packages serves what: data for the hints of `explain`, nothing else."""
+
+#: Architecture (and ``model_type``) -> the package that serves it.
+PACKAGES = {
+    "LlamaForCausalLM": "modcore-llama",
+    "MistralForCausalLM": "modcore-llama",
+    "llama": "modcore-llama",
+    "mistral": "modcore-llama",
+}

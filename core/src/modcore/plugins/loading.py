@@ -1,0 +1,104 @@
+"""Importing what an entry point names, and keeping a plugin's misbehaviour from everyone else.
+
+Whatever a plugin does at import (raise, call ``sys.exit``, print, never come back) becomes a
+PluginError that names the distribution, its version, the cause and the ``pip`` line that helps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from modcore.errors import PluginError
+from modcore.plugins.discovery import PluginEntry
+
+
+def load(entry: PluginEntry) -> Any:
+    """The object that `entry` names; raises PluginError with the cause chained."""
+    # What a plugin prints while it is imported must not end up in `--json` output.
+    with contextlib.redirect_stdout(sys.stderr):
+        return _import(entry)
+
+
+def load_within(entry: PluginEntry, seconds: float) -> Any:
+    """As `load`, but gives up on a plugin whose import takes longer than `seconds`.
+
+    The import then goes on in a daemon thread that nobody waits for.
+    """
+    outcome: list[Any] = []
+    failure: list[PluginError] = []
+
+    def work() -> None:
+        try:
+            outcome.append(_import(entry))
+        except PluginError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name=f"import {entry.dist}", daemon=True)
+    with contextlib.redirect_stdout(sys.stderr):
+        thread.start()
+        thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not outcome:
+        raise PluginError(
+            f"plugin {entry.provenance} ({entry.target}) is still importing after {seconds:g} s "
+            f"and is left out; {remedy(entry, None)}"
+        )
+    return outcome[0]
+
+
+def _import(entry: PluginEntry) -> Any:
+    module_name, _, attributes = entry.target.partition("[")[0].partition(":")
+    try:
+        loaded: Any = importlib.import_module(module_name.strip())
+        for attribute in filter(None, attributes.strip().split(".")):
+            loaded = getattr(loaded, attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # plugins raise anything, SystemExit included
+        raise broken(entry, error) from error
+    return loaded
+
+
+def broken(entry: PluginEntry, error: BaseException) -> PluginError:
+    """The error for an entry that failed with `error`."""
+    return PluginError(
+        f"plugin {entry.provenance} is broken: {entry.describe()} fails with "
+        f"{first_line(error)}; {remedy(entry, error)}"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def remedy(entry: PluginEntry, error: BaseException | None) -> str:
+    """The ``pip`` line that helps with a broken entry."""
+    if isinstance(error, ModuleNotFoundError) and error.name in {"torch", "transformers", "safetensors"}:
+        return "try: pip install 'modcore[engine]'"
+    return f"try: pip install --upgrade --force-reinstall {entry.dist}, or pip uninstall {entry.dist}"
+
+
+def isolated(function: Callable[..., Any], report: Callable[[BaseException], None]) -> Callable[..., Any]:
+    """`function`, with whatever it raises reported instead; it then answers None."""
+    import functools
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return function(*args)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            report(error)
+            return None
+
+    return call

@@ -1,0 +1,75 @@
+"""What travels through the hooks: small, typed, importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+MatchKind = Literal["architecture", "model_type", "predicate"]
+
+#: How closely a match fits, best first.
+MATCH_KINDS: tuple[MatchKind, ...] = ("architecture", "model_type", "predicate")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMatch:
+    """A model class that can serve a config, and why.
+
+    `id` is an entry of ``modcore.text_models`` or ``modcore.vision_models``; `kind` ranks the
+    match; `reason` is shown to people. The manager fills `dist`, `version` and `group`: a hook
+    leaves them out.
+    """
+
+    id: str
+    reason: str
+    kind: MatchKind = "model_type"
+    dist: str = ""
+    version: str = ""
+    group: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """The match as ``modcore explain --json`` prints it."""
+        return {"dist": self.dist, "version": self.version, "id": self.id, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How a model is to be built.
+
+    `dtype` is ``auto``, ``float32`` or ``bfloat16``; `kv_tokens` is the number of tokens that the
+    KV cache holds (None: as many as fit); `max_batch` bounds the requests decoded together.
+    """
+
+    path: Path
+    dtype: str = "auto"
+    kv_tokens: int | None = None
+    max_batch: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """A service to be placed by a launcher: JSON through and through.
+
+    `command` are the words after ``modcore`` (``["serve", "/models/llama"]``); `environment` is
+    added to the launcher's own and is the place for secrets, which never stand in `command`;
+    `ready_timeout` is in seconds.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    launcher: str = "local"
+    ready_timeout: float = 300.0
+
+
+class Service(Protocol):
+    """A running service, as a launcher hands it out."""
+
+    name: str
+    url: str
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """End the service; wait `timeout` seconds before it is killed. Returns its exit code."""
+        ...

@@ -1,0 +1,147 @@
+"""What of the installed plugins may be used: allow and deny lists, compatibility, taken ids.
+
+All of it is decided before anything is imported, from metadata and two environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from modcore._version import VERSION
+from modcore.errors import PluginError
+from modcore.plugins.discovery import InstalledDist, PluginEntry, canonical, installed_dists
+
+ALLOW = "MODCORE_PLUGINS"
+DENY = "MODCORE_DISABLE_PLUGINS"
+CORE = "modcore"
+
+
+def list_plugins(environ: Mapping[str, str] | None = None) -> list[PluginEntry]:
+    """Every entry of every installed plugin with its verdict; nothing is imported.
+
+    Raises PluginError when the allow or the deny list names a package that is not installed.
+    """
+    dists = installed_dists()
+    policy = Policy(os.environ if environ is None else environ, dists)
+    entries = [entry for dist in dists for entry in _judged(dist, policy)]
+    return sorted(_mark_duplicates(entries), key=_shown_order)
+
+
+class Policy:
+    """The allow and the deny list (comma-separated distribution names), checked for typos.
+
+    An allow list that is set but empty allows no plugin. The core itself is always allowed.
+    """
+
+    def __init__(self, environ: Mapping[str, str], dists: Iterable[InstalledDist]) -> None:
+        known = {canonical(dist.name) for dist in dists}
+        self.allowed = _names(environ, ALLOW, known)
+        self.denied = _names(environ, DENY, known) or frozenset()
+        if CORE in self.denied:
+            raise PluginError(f"{DENY} names modcore itself, which cannot be disabled; take it out.")
+
+    def reason_to_block(self, dist: str) -> str | None:
+        """Why `dist` may not be used, or None."""
+        name = canonical(dist)
+        if name in self.denied:
+            return f"denied by {DENY}; take {dist} out of it to use it."
+        if self.allowed is not None and name not in self.allowed and name != CORE:
+            return f"not named in {ALLOW}; add {dist} to it to use it."
+        return None
+
+
+def _names(
+    environ: Mapping[str, str], variable: str, known: set[str]
+) -> frozenset[str] | None:
+    text = environ.get(variable)
+    if text is None:
+        return None
+    names = frozenset(canonical(name.strip()) for name in text.split(",") if name.strip())
+    unknown = sorted(names - known - {CORE})
+    if unknown:
+        import difflib
+
+        close = difflib.get_close_matches(unknown[0], sorted(known), 1)
+        hint = f"did you mean {close[0]}?" if close else f"installed: {', '.join(sorted(known)) or 'none'}."
+        raise PluginError(f"{variable} names {unknown[0]!r}, which is not an installed plugin; {hint}")
+    return names
+
+
+def _judged(dist: InstalledDist, policy: Policy) -> list[PluginEntry]:
+    blocked = policy.reason_to_block(dist.name)
+    incompatible = None if blocked else incompatibility(dist)
+    if blocked or incompatible:
+        status = "blocked" if blocked else "incompatible"
+        return [entry._replace(status=status, error=blocked or incompatible) for entry in dist.entries]
+    return list(dist.entries)
+
+
+def incompatibility(dist: InstalledDist) -> str | None:
+    """Why the plugin's ``Requires-Dist`` does not fit this core, or None when it does."""
+    for text in dist.core_requirements:
+        if _names_core(text) and not _satisfied(text):
+            wanted = text.partition(";")[0].strip()
+            return (
+                f"{dist.name} {dist.version} needs {wanted}, but modcore {VERSION} is installed; "
+                f"try: pip install --upgrade modcore {dist.name}"
+            )
+    return None
+
+
+def _names_core(requirement: str) -> bool:
+    rest = requirement[len(CORE) :]  # "modcore" opens the line: see discovery
+    return not rest or not (rest[0].isalnum() or rest[0] in "-_.")
+
+
+def _satisfied(requirement: str) -> bool:
+    if ";" in requirement:
+        return _satisfied_with_marker(requirement)
+    specifiers = requirement[len(CORE) :].rpartition("]")[2].strip(" ()")
+    if not specifiers:
+        return True
+    # The requirement parser costs twice what the specifiers do, and only markers need it.
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(specifiers).contains(VERSION, prereleases=True)
+    except InvalidSpecifier:
+        return False
+
+
+def _satisfied_with_marker(requirement: str) -> bool:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        parsed = Requirement(requirement)
+    except InvalidRequirement:
+        return False
+    if parsed.marker is not None and not parsed.marker.evaluate({"extra": ""}):
+        return True
+    return parsed.specifier.contains(VERSION, prereleases=True)
+
+
+def _mark_duplicates(entries: list[PluginEntry]) -> list[PluginEntry]:
+    claims: dict[tuple[str, str], list[PluginEntry]] = {}
+    for entry in entries:
+        if entry.status == "ok":
+            claims.setdefault((entry.group, entry.id), []).append(entry)
+    return [
+        entry._replace(status="duplicate", error=claimed_twice(rivals))
+        if entry.status == "ok" and len(rivals := claims[entry.group, entry.id]) > 1
+        else entry
+        for entry in entries
+    ]
+
+
+def claimed_twice(rivals: list[PluginEntry]) -> str:
+    """The sentence for an id that several packages claim."""
+    names = " and ".join(entry.provenance for entry in rivals)
+    return (
+        f"{rivals[0].group} id {rivals[0].id!r} is claimed by {names}; "
+        f"uninstall one, or deny one: {DENY}={rivals[-1].dist}"
+    )
+
+
+def _shown_order(entry: PluginEntry) -> tuple[str, str, str]:
+    return entry.group, entry.id, entry.dist

@@ -1,0 +1,1 @@
+"""The Llama family for modcore: mostly declarations of names, shapes and flags."""

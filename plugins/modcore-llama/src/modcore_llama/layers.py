@@ -1,0 +1,85 @@
+"""How a batch passes through Llama's parts."""
+
+from __future__ import annotations
+
+import torch
+
+from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInferTpl
+from modcore.engine.state import InferStateInfo
+from modcore_llama.state import LlamaInferStateInfo
+from modcore_llama.weights import LlamaPreAndPostLayerWeight, LlamaTransformerLayerWeight
+
+
+class LlamaPreLayerInfer(PreLayerInfer):
+    """The embedding."""
+
+    def context_forward(
+        self,
+        inputs: torch.Tensor,
+        infer_state: InferStateInfo,
+        layer_weight: LlamaPreAndPostLayerWeight,
+    ) -> torch.Tensor:
+        """See `PreLayerInfer`."""
+        return infer_state.point("embed", self.kernels.embedding(inputs, layer_weight.embedding))
+
+    token_forward = context_forward
+
+
+class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
+    """RMS norms, rotary positions, fused projections, a gated MLP."""
+
+    def _att_norm(
+        self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
+    ) -> torch.Tensor:
+        return self.kernels.rms_norm(x, weight.att_norm, self.config.norm_eps)
+
+    def _get_qkv(
+        self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        assert isinstance(state, LlamaInferStateInfo)
+        config = self.config
+        fused = self.kernels.linear(x, weight.qkv, weight.qkv_bias)
+        heads = fused.view(len(x), -1, config.head_dim)  # [T, H + 2 * K, D]
+        q, k, v = heads.split(
+            [config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads],
+            dim=1,
+        )
+        q = self.kernels.rotary(q, state.cos, state.sin)
+        return q, self.kernels.rotary(k, state.cos, state.sin), v
+
+    def _get_o(
+        self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
+    ) -> torch.Tensor:
+        return self.kernels.linear(x.flatten(1), weight.o, weight.o_bias)
+
+    def _ffn_norm(
+        self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
+    ) -> torch.Tensor:
+        return self.kernels.rms_norm(x, weight.ffn_norm, self.config.norm_eps)
+
+    def _ffn(
+        self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
+    ) -> torch.Tensor:
+        gate_up = self.kernels.linear(x, weight.gate_up, weight.gate_up_bias)
+        inner = self.kernels.gated_activation(gate_up, self.config.hidden_act)
+        return self.kernels.linear(inner, weight.down, weight.down_bias)
+
+
+class LlamaPostLayerInfer(PostLayerInfer):
+    """The final norm and the head."""
+
+    def context_forward(
+        self,
+        inputs: torch.Tensor,
+        infer_state: InferStateInfo,
+        layer_weight: LlamaPreAndPostLayerWeight,
+    ) -> torch.Tensor:
+        """See `PostLayerInfer`."""
+        if not infer_state.all_logits:
+            inputs = inputs[infer_state.last_token_index()]
+        normed = self.kernels.rms_norm(inputs, layer_weight.final_norm, self.config.norm_eps)
+        normed = infer_state.point("final_norm", normed)
+        logits = self.kernels.linear(normed, layer_weight.lm_head).float()
+        return infer_state.point("logits", logits)
+
+    token_forward = context_forward

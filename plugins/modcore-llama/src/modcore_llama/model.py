@@ -1,0 +1,55 @@
+"""The model classes of the family: parts, defaults, flags."""
+
+from __future__ import annotations
+
+import torch
+
+from modcore.engine.model import TpPartBaseModel
+from modcore.engine.rope import inverse_frequencies
+from modcore.engine.weights.loader import is_tied
+from modcore_llama.config import LLAMA_DEFAULTS, MISTRAL_DEFAULTS, LlamaConfig, MistralConfig
+from modcore_llama.layers import (
+    LlamaPostLayerInfer,
+    LlamaPreLayerInfer,
+    LlamaTransformerLayerInfer,
+)
+from modcore_llama.state import LlamaInferStateInfo
+from modcore_llama.weights import LlamaPreAndPostLayerWeight, LlamaTransformerLayerWeight
+
+
+class LlamaModel(TpPartBaseModel):
+    """`LlamaForCausalLM` (arXiv 2302.13971, 2307.09288, 2407.21783)."""
+
+    config_class = LlamaConfig
+    config_defaults = LLAMA_DEFAULTS
+    # Old checkpoints stored the rotary frequencies, which follow from the config.
+    ignored_tensors = (r"^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$",)
+
+    pre_and_post_weight_class = LlamaPreAndPostLayerWeight
+    transformer_weight_class = LlamaTransformerLayerWeight
+    pre_layer_infer_class = LlamaPreLayerInfer
+    transformer_layer_infer_class = LlamaTransformerLayerInfer
+    post_layer_infer_class = LlamaPostLayerInfer
+    infer_state_class = LlamaInferStateInfo
+
+    pre_post_weight: LlamaPreAndPostLayerWeight
+
+    def _init_weights(self) -> None:
+        super()._init_weights()
+        if is_tied(self.pre_post_weight.lm_head, self.pre_post_weight.embedding):
+            self.pre_post_weight.lm_head = self.pre_post_weight.embedding
+
+    def _init_custom(self) -> None:
+        """The rotary frequencies, ``[head_dim / 2]``; dynamic ones are computed for each pass."""
+        self.inv_freq, self.rope_attention_factor = torch.empty(0), 1.0
+        if not self.config.rope.is_dynamic:
+            self.inv_freq, self.rope_attention_factor = inverse_frequencies(
+                self.config.rope, self.config.head_dim
+            )
+
+
+class MistralModel(LlamaModel):
+    """`MistralForCausalLM` (arXiv 2310.06825): Llama through a sliding window."""
+
+    config_class = MistralConfig
+    config_defaults = MISTRAL_DEFAULTS
