@@ -12,18 +12,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint directory")
     parser.add_argument("--prompt", metavar="TEXT", required=True, help="the text to continue")
-    parser.add_argument("--max-tokens", metavar="N", type=int, default=128, help="tokens to generate at most (default: 128)")
-    parser.add_argument("--temperature", metavar="T", type=float, default=1.0, help="0 takes the likeliest token (default: 1)")
-    parser.add_argument("--top-p", metavar="P", type=float, default=1.0, help="sample from the likeliest tokens that hold this probability (default: 1)")
+    parser.add_argument(
+        "--max-tokens",
+        metavar="N",
+        type=int,
+        default=128,
+        help="tokens to generate at most (default: 128)",
+    )
+    parser.add_argument(
+        "--temperature",
+        metavar="T",
+        type=float,
+        default=1.0,
+        help="0 takes the likeliest token (default: 1)",
+    )
+    parser.add_argument(
+        "--top-p",
+        metavar="P",
+        type=float,
+        default=1.0,
+        help="sample from the likeliest tokens that hold this probability (default: 1)",
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="makes sampling repeatable")
-    parser.add_argument("--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be given several times")
+    parser.add_argument(
+        "--stop",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="end before this text; may be given several times",
+    )
     add_engine_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON once the answer is finished")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON once the answer is finished"
+    )
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the engine, the same for every command that runs one."""
-    parser.add_argument("--dtype", metavar="DTYPE", default="auto", help="auto (the checkpoint's, default), float32 or bfloat16")
+    parser.add_argument(
+        "--dtype",
+        metavar="DTYPE",
+        default="auto",
+        help="auto (the checkpoint's, default), float32 or bfloat16",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List; the exit code is 1 when --check finds something broken."""
-    entries = [entry for entry in list_plugins() if args.group is None or entry.group == _group(args.group)]
+    entries = [
+        entry for entry in list_plugins() if args.group is None or entry.group == _group(args.group)
+    ]
     if args.check:
         from modcore.plugins.check import check_plugins
 
@@ -44,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_as_json(entries), indent=2))
     elif args.requirements:
-        for requirement in sorted({f"{e.dist}=={e.version}" for e in entries if e.dist != "modcore"}):
+        for requirement in sorted(
+            {f"{e.dist}=={e.version}" for e in entries if e.dist != "modcore"}
+        ):
             print(requirement)
     else:
         _show(entries)
@@ -55,7 +59,9 @@ def _group(name: str) -> str:
     for group in GROUPS:
         if name in (group, group.removeprefix("modcore.")):
             return group
-    raise InvalidRequest(f"there is no group {name!r}; the groups are {', '.join(GROUPS)}.", param="group")
+    raise InvalidRequest(
+        f"there is no group {name!r}; the groups are {', '.join(GROUPS)}.", param="group"
+    )
 
 
 def _as_json(entries: list[PluginEntry]) -> dict[str, object]:
@@ -80,7 +86,9 @@ def _show_columns(entries: list[PluginEntry]) -> None:
     rows = [_COLUMNS, *(entry[:6] for entry in entries)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def _show_table(entries: list[PluginEntry]) -> None:
@@ -96,4 +104,6 @@ def _show_table(entries: list[PluginEntry]) -> None:
     Console().print(table)
 
 
-COMMAND = Command("list-plugins", "List what is installed, without importing it.", add_arguments, run)
+COMMAND = Command(
+    "list-plugins", "List what is installed, without importing it.", add_arguments, run
+)

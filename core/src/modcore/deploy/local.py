@@ -15,12 +15,10 @@ import threading
 import time
 from typing import IO
 
+from modcore.deploy.parent import PARENT_PIPE
 from modcore.errors import ServiceError
 from modcore.plugins.records import ServiceSpec
 from modcore.plugins.verdicts import ALLOW, list_plugins
-
-#: Set for the child: it ends when its standard input does, so it never outlives its parent.
-PARENT_PIPE = "MODCORE_PARENT_PIPE"
 
 
 class LocalService:
@@ -51,11 +49,15 @@ class LocalService:
                 line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 self.stop()
-                raise ServiceError(f"service {self.name} was not ready within {timeout:g} s; it said: {self.last_words()}") from None
+                raise ServiceError(
+                    f"service {self.name} was not ready within {timeout:g} s; it said: {self.last_words()}"
+                ) from None
             self.url = line.removeprefix("url: ").strip()
             if not self.url and self.process.poll() is not None:
                 self.stop()
-                raise ServiceError(f"service {self.name} ended with exit code {self.process.returncode} before it was ready: {self.last_words()}")
+                raise ServiceError(
+                    f"service {self.name} ended with exit code {self.process.returncode} before it was ready: {self.last_words()}"
+                )
 
     def last_words(self) -> str:
         """The last lines that the child printed."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modcore.engine.async_engine import AsyncEngine
+    from modcore.engine.async_engine import Answer, AsyncEngine
     from modcore.engine.engine import Engine
     from modcore.engine.request import Generation, Piece, Usage
     from modcore.engine.sampling import SamplingParams
 
 _HOMES = {
+    "Answer": "async_engine",
     "AsyncEngine": "async_engine",
     "Engine": "engine",
     "Generation": "request",
@@ -24,7 +25,7 @@ _HOMES = {
     "Usage": "request",
 }
 
-__all__ = ["AsyncEngine", "Engine", "Generation", "Piece", "SamplingParams", "Usage"]
+__all__ = ["Answer", "AsyncEngine", "Engine", "Generation", "Piece", "SamplingParams", "Usage"]
 
 
 def __getattr__(name: str) -> Any:

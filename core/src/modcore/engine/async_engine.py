@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+import weakref
+from types import TracebackType
+from typing import Self
 
 from modcore.engine.engine import Engine, Prompt
 from modcore.engine.request import Piece, Request
@@ -18,46 +20,36 @@ class AsyncEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._mailboxes: dict[Request, _Mailbox] = {}
+        self._answers: dict[Request, weakref.ref[Answer]] = {}
+        self._aborted: list[Request] = []
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="modcore engine", daemon=True)
         self._thread.start()
 
-    async def submit(self, prompt: Prompt, params: SamplingParams) -> AsyncIterator[Piece]:
-        """Queue `prompt`; returns the iterator over its pieces.
+    async def submit(self, prompt: Prompt, params: SamplingParams) -> Answer:
+        """Queue `prompt`; returns its answer, to be read piece by piece.
 
-        Raises InvalidRequest here, before anything is generated. Closing the iterator, or
-        cancelling the task that reads it, ends the request.
+        Raises InvalidRequest here, before anything is generated.
         """
         # Tokenizing a long prompt takes a while; the event loop has other callers.
         ids = await asyncio.to_thread(self.engine.encode, prompt)
-        mailbox = _Mailbox(asyncio.get_running_loop())
+        request = self.engine.new_request(ids, params)
+        answer = Answer(self, request)
         with self._changed:
             if self._closed:
                 raise ModcoreError("The engine is shutting down; send the request elsewhere.")
-            request = self.engine.add(ids, params)
-            self._mailboxes[request] = mailbox
+            self._answers[request] = weakref.ref(answer)
+            self.engine.scheduler.add(request)
             self._changed.notify()
-        return self._pieces(request, mailbox)
-
-    async def _pieces(self, request: Request, mailbox: _Mailbox) -> AsyncIterator[Piece]:
-        try:
-            while True:
-                item = await mailbox.queue.get()
-                if isinstance(item, ModcoreError):
-                    raise item
-                yield item
-                if item.finish_reason:
-                    return
-        finally:
-            self.abort(request)
+        return answer
 
     def abort(self, request: Request) -> None:
-        """End a request; harmless when it has ended."""
+        """End a request before the next step; harmless when it has ended. Never waits for a step."""
         with self._changed:
-            self._mailboxes.pop(request, None)
-        self.engine.abort(request)
+            if self._answers.pop(request, None) is not None:
+                self._aborted.append(request)
+                self._changed.notify()
 
     def close(self) -> None:
         """Stop the thread; requests that still run end with an error."""
@@ -71,36 +63,79 @@ class AsyncEngine:
             for request in self.engine.step():
                 self._deliver(request)
         with self._changed:
-            for mailbox in self._mailboxes.values():
-                mailbox.put(ModcoreError("The engine was shut down before the answer was finished."))
-            self._mailboxes.clear()
+            unfinished = list(self._answers)
+        for request in unfinished:
+            request.error = ModcoreError("The engine was shut down before the answer was finished.")
+            self.engine.abort(request)
+            self._deliver(request)
 
     def _wait_for_work(self) -> bool:
+        """Wait until there is something to step; frees what was aborted. False once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self.engine.scheduler.has_work)
-            return not self._closed
+            self._changed.wait_for(
+                lambda: self._closed or self._aborted or self.engine.scheduler.has_work
+            )
+            aborted, self._aborted = self._aborted, []
+        for request in aborted:
+            self.engine.abort(request)
+        return not self._closed
 
     def _deliver(self, request: Request) -> None:
         with self._changed:
-            mailbox = self._mailboxes.get(request)
+            reference = self._answers.get(request)
             if request.is_done:
-                self._mailboxes.pop(request, None)
-        if mailbox is None:
+                self._answers.pop(request, None)
+        answer = reference() if reference else None
+        if answer is None:
             return
         while request.pieces:
-            mailbox.put(request.pieces.popleft())
+            answer.put(request.pieces.popleft())
         if request.error:
-            mailbox.put(request.error)
+            answer.put(request.error)
 
 
-class _Mailbox:
-    """Where the engine's thread leaves a request's pieces for the task that waits for them."""
+class Answer:
+    """The pieces of one answer: an async iterator, and a context manager that ends the request.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.queue: asyncio.Queue[Piece | ModcoreError] = asyncio.Queue()
+    An answer that nobody holds any more ends its request too.
+    """
+
+    def __init__(self, engine: AsyncEngine, request: Request) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Piece | ModcoreError] = asyncio.Queue()
+        self._finished = False
+        self._abort = weakref.finalize(self, engine.abort, request)
 
     def put(self, item: Piece | ModcoreError) -> None:
+        """Called by the engine's thread."""
         # A loop that has been closed has nobody waiting any more.
         with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self.queue.put_nowait, item)
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+
+    def close(self) -> None:
+        """End the request, if it has not ended."""
+        self._abort()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        if self._finished:
+            raise StopAsyncIteration
+        item = await self._queue.get()
+        if isinstance(item, ModcoreError):
+            self._finished = True
+            raise item
+        self._finished = item.finish_reason is not None
+        return item
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -49,7 +49,9 @@ class ConfigReader:
         """A whole number of at least `minimum`."""
         value = self.value(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise self.error(key, f"is {value!r} where a whole number of at least {minimum} is expected")
+            raise self.error(
+                key, f"is {value!r} where a whole number of at least {minimum} is expected"
+            )
         return value
 
     def optional_integer(self, key: str) -> int | None:
@@ -59,7 +61,11 @@ class ConfigReader:
     def number(self, key: str) -> float:
         """A positive number."""
         value = self.value(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 < value < float("inf")
+        ):
             raise self.error(key, f"is {value!r} where a positive number is expected")
         return float(value)
 
@@ -74,7 +80,9 @@ class ConfigReader:
         """One of `choices`."""
         value = self.value(key)
         if value not in choices:
-            raise self.error(key, f"is {value!r}, which is not served; served are {', '.join(choices)}")
+            raise self.error(
+                key, f"is {value!r}, which is not served; served are {', '.join(choices)}"
+            )
         return str(value)
 
     def error(self, key: str, problem: str) -> CheckpointError:
@@ -131,6 +139,7 @@ class TextConfig:
     @classmethod
     def read_extra(cls, reader: ConfigReader) -> dict[str, Any]:
         """The keys that a subclass adds, as its constructor takes them."""
+        del reader  # nothing is added here
         return {}
 
 
@@ -145,4 +154,6 @@ def _verify_heads(config: TextConfig, reader: ConfigReader) -> None:
             f"is {config.num_key_value_heads}, which does not divide num_attention_heads {config.num_attention_heads}",
         )
     if config.head_dim % 2:
-        raise reader.error("head_dim", f"is {config.head_dim}; rotary embeddings need an even number")
+        raise reader.error(
+            "head_dim", f"is {config.head_dim}; rotary embeddings need an even number"
+        )

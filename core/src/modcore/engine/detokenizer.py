@@ -54,7 +54,10 @@ class StopStrings:
             shown, self._held = self._held[: min(places)], ""
             return shown, True
         keep = self._unsafe_tail()
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        shown, self._held = (
+            self._held[: len(self._held) - keep],
+            self._held[len(self._held) - keep :],
+        )
         return shown, False
 
     def flush(self) -> str:

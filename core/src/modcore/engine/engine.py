@@ -64,7 +64,9 @@ class Engine:
         plugin serves it, PluginError when the plugin is broken, InvalidRequest for a wrong option.
         """
         if dtype not in DTYPES:
-            raise InvalidRequest(f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}.", param="dtype")
+            raise InvalidRequest(
+                f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}.", param="dtype"
+            )
         _need_positive("kv_tokens", kv_tokens)
         _need_positive("max_batch", max_batch)
         directory = checkpoint_directory(path)
@@ -72,7 +74,9 @@ class Engine:
         explanation = explain(read_config(directory), manager)
         if explanation.chosen is None:
             raise ModelNotServed(f"{directory} cannot be served. {explanation.hint}")
-        options = BuildOptions(path=directory, dtype=dtype, kv_tokens=kv_tokens, max_batch=max_batch)
+        options = BuildOptions(
+            path=directory, dtype=dtype, kv_tokens=kv_tokens, max_batch=max_batch
+        )
         model = manager.build_model(explanation.chosen, options)
         return cls(cast(TpPartBaseModel, model), directory)
 
@@ -92,7 +96,9 @@ class Engine:
         each = _as_params(params, len(many))
         requests: list[Request] = []
         try:
-            requests.extend(self.add(prompt, param) for prompt, param in zip(many, each, strict=True))
+            requests.extend(
+                self.add(prompt, param) for prompt, param in zip(many, each, strict=True)
+            )
             return [self._finished(request) for request in requests]
         finally:
             for request in requests:
@@ -126,11 +132,12 @@ class Engine:
         `taps` read or replace the activations at named points (see `engine.layers.template`).
         """
         with self._lock:
-            request = self._new_request(list(token_ids), SamplingParams(max_tokens=1), room=0)
-            self.scheduler.waiting.appendleft(request)
+            request = self.new_request(list(token_ids), SamplingParams(max_tokens=1), room=0)
             try:
-                if request not in self.scheduler.admit():
-                    raise ModcoreError("The KV cache is taken by running requests; wait for them to end.")
+                if not self.scheduler.admit_one(request):
+                    raise ModcoreError(
+                        "The KV cache is taken by running requests; wait for them to end."
+                    )
                 ids, state = self._prefill_batch([request])
                 state.all_logits = True
                 state.taps = dict(taps or {})
@@ -142,11 +149,9 @@ class Engine:
 
     def add(self, prompt: Prompt, params: SamplingParams) -> Request:
         """Queue a prompt; its pieces appear in ``request.pieces`` as steps are taken."""
-        ids = self.encode(prompt)
-        with self._lock:
-            request = self._new_request(ids, params, room=1)
-            self.scheduler.add(request)
-            return request
+        request = self.new_request(self.encode(prompt), params)
+        self.scheduler.add(request)
+        return request
 
     def abort(self, request: Request) -> None:
         """End a request and free what it holds; harmless when it has ended."""
@@ -186,7 +191,9 @@ class Engine:
             if is_finite:
                 request.accept(token)
             else:
-                request.error = ModcoreError("The model computed values that are not finite; try dtype float32.")
+                request.error = ModcoreError(
+                    "The model computed values that are not finite; try dtype float32."
+                )
 
     def _prefill_batch(self, requests: list[Request]) -> tuple[torch.Tensor, Any]:
         return prefill_batch(
@@ -207,7 +214,11 @@ class Engine:
         text = "".join(piece.text for piece in request.pieces)
         return Generation(text, request.output_ids, request.finish_reason, request.usage)
 
-    def _new_request(self, ids: list[int], params: SamplingParams, room: int) -> Request:
+    def new_request(self, ids: list[int], params: SamplingParams, room: int = 1) -> Request:
+        """A request for the prompt `ids`, which must leave `room` for so many tokens more.
+
+        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
+        """
         self._verify_prompt(ids, room)
         rest = min(self.max_length, self.model.mem_manager.tokens) - len(ids)
         limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
@@ -215,11 +226,14 @@ class Engine:
         return Request(ids, params, limit, self.eos_token_ids, detokenizer)
 
     def _verify_prompt(self, ids: list[int], room: int) -> None:
-        """`room` is the number of tokens that must fit behind the prompt."""
         if not ids:
             raise InvalidRequest("The prompt is empty; give it at least one token.", param="prompt")
         for token in ids:
-            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self.model.vocab_size:
+            if (
+                isinstance(token, bool)
+                or not isinstance(token, int)
+                or not 0 <= token < self.model.vocab_size
+            ):
                 raise InvalidRequest(
                     f"The prompt holds {token!r}, which is not a token of this model's {self.model.vocab_size}.",
                     param="prompt",
@@ -272,7 +286,9 @@ class Engine:
             if all(isinstance(token, int) for token in ids) and ids:
                 return frozenset(ids)
             if value is not None:
-                raise CheckpointError(f"{file}: eos_token_id is {value!r} where token ids are expected.")
+                raise CheckpointError(
+                    f"{file}: eos_token_id is {value!r} where token ids are expected."
+                )
         if self._has_tokenizer and self.tokenizer.eos_token_id is not None:
             return frozenset({self.tokenizer.eos_token_id})
         return frozenset()
@@ -280,7 +296,9 @@ class Engine:
 
 def _need_positive(name: str, value: int | None) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InvalidRequest(f"{name} is {value!r}; it has to be a whole number of at least 1.", param=name)
+        raise InvalidRequest(
+            f"{name} is {value!r}; it has to be a whole number of at least 1.", param=name
+        )
 
 
 def _as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
@@ -299,6 +317,7 @@ def _as_params(
         return [params or SamplingParams()] * count
     if len(params) != count:
         raise InvalidRequest(
-            f"{len(params)} params for {count} prompts; give one for all, or one each.", param="params"
+            f"{len(params)} params for {count} prompts; give one for all, or one each.",
+            param="params",
         )
     return list(params)

@@ -87,6 +87,7 @@ class Request:
         self.generator = params.generator()
         self.output_ids: list[int] = []
         self.line = -1  # in the request table, while it runs
+        self.rows_held = 0  # in the KV cache
         self.finish_reason: FinishReason | None = None
         self.error: ModcoreError | None = None
         self.pieces: deque[Piece] = deque()

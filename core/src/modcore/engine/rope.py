@@ -45,7 +45,11 @@ class RopeParameters:
 
     def context_length(self, max_position_embeddings: int) -> int:
         """The context in tokens: dynamic scaling stretches it by its factor."""
-        return int(max_position_embeddings * self.factor) if self.is_dynamic else max_position_embeddings
+        return (
+            int(max_position_embeddings * self.factor)
+            if self.is_dynamic
+            else max_position_embeddings
+        )
 
 
 def read_rope(raw: Mapping[str, Any], source: str, max_position_embeddings: int) -> RopeParameters:
@@ -56,21 +60,32 @@ def read_rope(raw: Mapping[str, Any], source: str, max_position_embeddings: int)
     """
     section = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
     if not isinstance(section, Mapping):
-        raise CheckpointError(f"{source}: the rope parameters are {section!r} where an object is expected.")
-    values = {**_theta(raw), **section}
+        raise CheckpointError(
+            f"{source}: the rope parameters are {section!r} where an object is expected."
+        )
+    if any(isinstance(value, Mapping) for value in section.values()):
+        raise CheckpointError(f"{source}: rope parameters for each layer type are not served.")
+    values = {**_beside(raw), **section}
+    if raw.get("original_max_position_embeddings"):
+        # Some checkpoints keep the pretraining length beside the rope section; there it wins.
+        values["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
     rope_type = values.get("rope_type", values.get("type", "default"))
     if rope_type not in ROPE_TYPES:
-        nested = any(isinstance(value, Mapping) for value in section.values())
-        what = "per-layer rope parameters are" if nested else f"rope type {rope_type!r} is"
-        raise CheckpointError(f"{source}: {what} not served; served are {', '.join(ROPE_TYPES)}.")
+        raise CheckpointError(
+            f"{source}: rope type {rope_type!r} is not served; served are {', '.join(ROPE_TYPES)}."
+        )
     numbers = _Numbers(values, source, rope_type)
     if numbers.get("partial_rotary_factor", 1.0) != 1.0:
-        raise CheckpointError(f"{source}: partial_rotary_factor is not served for this model; it rotates whole heads.")
-    return _READERS[rope_type](numbers, raw, max_position_embeddings)
+        raise CheckpointError(
+            f"{source}: partial_rotary_factor is not served for this model; it rotates whole heads."
+        )
+    return _READERS[rope_type](numbers, max_position_embeddings)
 
 
-def _theta(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: raw[key] for key in ("rope_theta", "partial_rotary_factor") if raw.get(key) is not None}
+def _beside(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers 4 wrote beside the rope section rather than into it."""
+    keys = ("rope_theta", "partial_rotary_factor")
+    return {key: raw[key] for key in keys if raw.get(key) is not None}
 
 
 class _Numbers:
@@ -85,7 +100,11 @@ class _Numbers:
 
     def need(self, key: str) -> float:
         value = self.values.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 < value < math.inf
+        ):
             what = "is missing" if value is None else f"is {value!r}"
             raise CheckpointError(
                 f"{self._source}: rope type {self.rope_type!r} needs a positive number {key}, which {what}."
@@ -95,15 +114,18 @@ class _Numbers:
     def theta(self) -> float:
         theta = float(self.get("rope_theta", 10000.0))
         if theta <= 1.0:
-            raise CheckpointError(f"{self._source}: rope_theta is {theta}; it has to be greater than 1.")
+            raise CheckpointError(
+                f"{self._source}: rope_theta is {theta}; it has to be greater than 1."
+            )
         return theta
 
 
-def _read_plain(numbers: _Numbers, raw: Mapping[str, Any], max_positions: int) -> RopeParameters:
+def _read_plain(numbers: _Numbers, max_positions: int) -> RopeParameters:
+    del max_positions  # unscaled frequencies follow from theta alone
     return RopeParameters(rope_theta=numbers.theta())
 
 
-def _read_scaled(numbers: _Numbers, raw: Mapping[str, Any], max_positions: int) -> RopeParameters:
+def _read_scaled(numbers: _Numbers, max_positions: int) -> RopeParameters:
     return RopeParameters(
         rope_type=numbers.rope_type,
         rope_theta=numbers.theta(),
@@ -112,8 +134,8 @@ def _read_scaled(numbers: _Numbers, raw: Mapping[str, Any], max_positions: int) 
     )
 
 
-def _read_yarn(numbers: _Numbers, raw: Mapping[str, Any], max_positions: int) -> RopeParameters:
-    original = _original_positions(numbers, raw, max_positions)
+def _read_yarn(numbers: _Numbers, max_positions: int) -> RopeParameters:
+    original = int(numbers.get("original_max_position_embeddings", max_positions))
     return RopeParameters(
         rope_type="yarn",
         rope_theta=numbers.theta(),
@@ -128,21 +150,17 @@ def _read_yarn(numbers: _Numbers, raw: Mapping[str, Any], max_positions: int) ->
     )
 
 
-def _read_llama3(numbers: _Numbers, raw: Mapping[str, Any], max_positions: int) -> RopeParameters:
+def _read_llama3(numbers: _Numbers, max_positions: int) -> RopeParameters:
     return RopeParameters(
         rope_type="llama3",
         rope_theta=numbers.theta(),
         factor=numbers.need("factor"),
-        original_max_position_embeddings=_original_positions(numbers, raw, max_positions),
+        original_max_position_embeddings=int(
+            numbers.get("original_max_position_embeddings", max_positions)
+        ),
         low_freq_factor=numbers.need("low_freq_factor"),
         high_freq_factor=numbers.need("high_freq_factor"),
     )
-
-
-def _original_positions(numbers: _Numbers, raw: Mapping[str, Any], max_positions: int) -> int:
-    # Some checkpoints keep the pretraining length beside the rope section; there it wins.
-    outer = raw.get("original_max_position_embeddings")
-    return int(outer if outer else numbers.get("original_max_position_embeddings", max_positions))
 
 
 _READERS = {
@@ -191,7 +209,9 @@ def _llama3(rope: RopeParameters, plain: torch.Tensor) -> torch.Tensor:
     """Long wavelengths are divided by `factor`, short ones kept, those between interpolated."""
     original = rope.original_max_position_embeddings
     wavelength = 2 * math.pi / plain
-    smooth = (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
+    smooth = (original / wavelength - rope.low_freq_factor) / (
+        rope.high_freq_factor - rope.low_freq_factor
+    )
     between = (1 - smooth) * plain / rope.factor + smooth * plain
     scaled = torch.where(wavelength > original / rope.low_freq_factor, plain / rope.factor, between)
     return torch.where(wavelength < original / rope.high_freq_factor, plain, scaled)

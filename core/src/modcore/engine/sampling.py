@@ -40,7 +40,10 @@ class SamplingParams:
         _need_number("temperature", self.temperature, 0.0, math.inf, "a number of at least 0")
         _need_number("top_p", self.top_p, 0.0, 1.0, "a number above 0 and up to 1")
         if self.top_p == 0:
-            raise InvalidRequest("top_p is 0, which leaves no token; use temperature 0 for the likeliest.", param="top_p")
+            raise InvalidRequest(
+                "top_p is 0, which leaves no token; use temperature 0 for the likeliest.",
+                param="top_p",
+            )
         if self.seed is not None:
             _need_integer("seed", self.seed, -(2**63), 2**63 - 1)
         object.__setattr__(self, "stop", _stop_strings(self.stop))
@@ -58,7 +61,9 @@ class SamplingParams:
 
 def _need_integer(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidRequest(f"{name} is {value!r}; it has to be a whole number from {low} to {high}.", param=name)
+        raise InvalidRequest(
+            f"{name} is {value!r}; it has to be a whole number from {low} to {high}.", param=name
+        )
 
 
 def _need_number(name: str, value: object, low: float, high: float, what: str) -> None:
@@ -69,10 +74,16 @@ def _need_number(name: str, value: object, low: float, high: float, what: str) -
 
 def _stop_strings(stop: object) -> tuple[str, ...]:
     strings = (stop,) if isinstance(stop, str) else stop
-    if not isinstance(strings, (list, tuple)) or not all(isinstance(item, str) and item for item in strings):
-        raise InvalidRequest("stop has to be a string that is not empty, or a list of such strings.", param="stop")
+    if not isinstance(strings, (list, tuple)) or not all(
+        isinstance(item, str) and item for item in strings
+    ):
+        raise InvalidRequest(
+            "stop has to be a string that is not empty, or a list of such strings.", param="stop"
+        )
     if len(strings) > MAX_STOP_STRINGS:
-        raise InvalidRequest(f"stop has {len(strings)} strings; {MAX_STOP_STRINGS} are the most.", param="stop")
+        raise InvalidRequest(
+            f"stop has {len(strings)} strings; {MAX_STOP_STRINGS} are the most.", param="stop"
+        )
     return tuple(strings)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import torch
+
 from modcore.engine.memory import MemoryManager, RequestTable
 from modcore.engine.request import Request
 
@@ -36,41 +38,43 @@ class Scheduler:
         """Those that start now, in order; each has got its line and its prompt's rows."""
         admitted: list[Request] = []
         tokens = 0
-        while self.waiting and self.table.free_lines:
+        while self.waiting:
             request = self.waiting[0]
             tokens += len(request.prompt_ids)
-            if not self._fits(request) or (admitted and tokens > MAX_PREFILL_TOKENS):
+            if (admitted and tokens > MAX_PREFILL_TOKENS) or not self.admit_one(request):
                 break
-            self._start(self.waiting.popleft())
-            admitted.append(request)
+            admitted.append(self.waiting.popleft())
         return admitted
+
+    def admit_one(self, request: Request) -> bool:
+        """Start `request` if it fits; false when it has to wait."""
+        if not self.table.free_lines or not self._fits(request):
+            return False
+        request.line = self.table.alloc()
+        request.rows_held = len(request.prompt_ids)
+        rows = self.memory.alloc(request.rows_held)
+        self.table.rows[request.line, : request.rows_held] = rows
+        self.running.append(request)
+        return True
 
     def _fits(self, request: Request) -> bool:
         promised = sum(running.max_length - running.length for running in self.running)
         return request.max_length <= self.memory.free_tokens - promised
 
-    def _start(self, request: Request) -> None:
-        request.line = self.table.alloc()
-        count = len(request.prompt_ids)
-        self.table.rows[request.line, :count] = self.memory.alloc(count)
-        self.running.append(request)
-
     def extend(self) -> list[Request]:
         """All that run, each with a row for its newest token."""
-        rows = self.memory.alloc(len(self.running))
-        for row, request in zip(rows, self.running, strict=True):
-            self.table.rows[request.line, request.length - 1] = row
-        return self.running
+        lines = torch.tensor([request.line for request in self.running])
+        ends = torch.tensor([request.rows_held for request in self.running])
+        self.table.rows[lines, ends] = self.memory.alloc(len(self.running))
+        for request in self.running:
+            request.rows_held += 1
+        return list(self.running)
 
     def finish(self, request: Request) -> None:
         """Take a request out, wherever it is, and free what it holds."""
         if request in self.running:
             self.running.remove(request)
-            self.memory.free(self.table.rows[request.line, : self._held(request)])
+            self.memory.free(self.table.rows[request.line, : request.rows_held])
             self.table.free(request.line)
         elif request in self.waiting:
             self.waiting.remove(request)
-
-    def _held(self, request: Request) -> int:
-        """Rows that a running request holds: its newest token has none before its decode step."""
-        return max(len(request.prompt_ids), request.length - 1)

@@ -36,7 +36,9 @@ class Tokenizer:
             )
         except Exception as error:  # whatever the file makes the reader raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"The tokenizer in {directory} cannot be read: {reason}") from error
+            raise CheckpointError(
+                f"The tokenizer in {directory} cannot be read: {reason}"
+            ) from error
 
     @property
     def eos_token_id(self) -> int | None:

@@ -74,11 +74,15 @@ def _collect(
         try:
             line = lines.get(timeout=stall)
         except queue.Empty:
-            reports.append(f"{entry.describe()} does not finish its import within {stall:g} s; {remedy(entry, None)}")
+            reports.append(
+                f"{entry.describe()} does not finish its import within {stall:g} s; {remedy(entry, None)}"
+            )
             return reports
         if not line:
             code = child.wait()
-            reports.append(f"{entry.describe()} ends the process that imports it (exit code {code}); {remedy(entry, None)}")
+            reports.append(
+                f"{entry.describe()} ends the process that imports it (exit code {code}); {remedy(entry, None)}"
+            )
             return reports
         reports.append(json.loads(line))
     return reports

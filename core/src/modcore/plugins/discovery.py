@@ -75,7 +75,9 @@ class InstalledDist(NamedTuple):
 
 def canonical(name: str) -> str:
     """A distribution's name as PEP 503 compares it."""
-    return "-".join(part for part in name.replace("_", "-").replace(".", "-").split("-") if part).lower()
+    return "-".join(
+        part for part in name.replace("_", "-").replace(".", "-").split("-") if part
+    ).lower()
 
 
 def installed_dists() -> list[InstalledDist]:

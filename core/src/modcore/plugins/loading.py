@@ -81,12 +81,20 @@ def first_line(error: BaseException) -> str:
 
 def remedy(entry: PluginEntry, error: BaseException | None) -> str:
     """The ``pip`` line that helps with a broken entry."""
-    if isinstance(error, ModuleNotFoundError) and error.name in {"torch", "transformers", "safetensors"}:
+    if isinstance(error, ModuleNotFoundError) and error.name in {
+        "torch",
+        "transformers",
+        "safetensors",
+    }:
         return "try: pip install 'modcore[engine]'"
-    return f"try: pip install --upgrade --force-reinstall {entry.dist}, or pip uninstall {entry.dist}"
+    return (
+        f"try: pip install --upgrade --force-reinstall {entry.dist}, or pip uninstall {entry.dist}"
+    )
 
 
-def isolated(function: Callable[..., Any], report: Callable[[BaseException], None]) -> Callable[..., Any]:
+def isolated(
+    function: Callable[..., Any], report: Callable[[BaseException], None]
+) -> Callable[..., Any]:
     """`function`, with whatever it raises reported instead; it then answers None."""
     import functools
 

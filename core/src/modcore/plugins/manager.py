@@ -206,7 +206,9 @@ class PluginManager:
         except ValueError:
             seconds = -1.0
         if not 0 < seconds < 1e6:
-            raise PluginError(f"{TIMEOUT}={text!r} is not a number of seconds; correct or unset it.")
+            raise PluginError(
+                f"{TIMEOUT}={text!r} is not a number of seconds; correct or unset it."
+            )
         return seconds
 
     def _complain(self, sentence: str, cause: BaseException | None = None) -> None:

@@ -39,7 +39,9 @@ class Policy:
         self.allowed = _names(environ, ALLOW, known)
         self.denied = _names(environ, DENY, known) or frozenset()
         if CORE in self.denied:
-            raise PluginError(f"{DENY} names modcore itself, which cannot be disabled; take it out.")
+            raise PluginError(
+                f"{DENY} names modcore itself, which cannot be disabled; take it out."
+            )
 
     def reason_to_block(self, dist: str) -> str | None:
         """Why `dist` may not be used, or None."""
@@ -51,9 +53,7 @@ class Policy:
         return None
 
 
-def _names(
-    environ: Mapping[str, str], variable: str, known: set[str]
-) -> frozenset[str] | None:
+def _names(environ: Mapping[str, str], variable: str, known: set[str]) -> frozenset[str] | None:
     text = environ.get(variable)
     if text is None:
         return None
@@ -63,8 +63,14 @@ def _names(
         import difflib
 
         close = difflib.get_close_matches(unknown[0], sorted(known), 1)
-        hint = f"did you mean {close[0]}?" if close else f"installed: {', '.join(sorted(known)) or 'none'}."
-        raise PluginError(f"{variable} names {unknown[0]!r}, which is not an installed plugin; {hint}")
+        hint = (
+            f"did you mean {close[0]}?"
+            if close
+            else f"installed: {', '.join(sorted(known)) or 'none'}."
+        )
+        raise PluginError(
+            f"{variable} names {unknown[0]!r}, which is not an installed plugin; {hint}"
+        )
     return names
 
 
@@ -73,7 +79,9 @@ def _judged(dist: InstalledDist, policy: Policy) -> list[PluginEntry]:
     incompatible = None if blocked else incompatibility(dist)
     if blocked or incompatible:
         status = "blocked" if blocked else "incompatible"
-        return [entry._replace(status=status, error=blocked or incompatible) for entry in dist.entries]
+        return [
+            entry._replace(status=status, error=blocked or incompatible) for entry in dist.entries
+        ]
     return list(dist.entries)
 
 

@@ -40,10 +40,8 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
         config = self.config
         fused = self.kernels.linear(x, weight.qkv, weight.qkv_bias)
         heads = fused.view(len(x), -1, config.head_dim)  # [T, H + 2 * K, D]
-        q, k, v = heads.split(
-            [config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads],
-            dim=1,
-        )
+        q_heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+        q, k, v = heads.split_with_sizes([q_heads, kv_heads, kv_heads], dim=1)
         q = self.kernels.rotary(q, state.cos, state.sin)
         return q, self.kernels.rotary(k, state.cos, state.sin), v
 

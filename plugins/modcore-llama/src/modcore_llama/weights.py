@@ -75,7 +75,9 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
         return TensorSpec(f"model.layers.{self.layer_num}.{name}", shape, split)
 
     def _columns(self, attribute: str, rows: dict[str, int], hidden: int) -> WeightSpec:
-        parts = (self._tensor(f"{name}.weight", count, hidden, split=0) for name, count in rows.items())
+        parts = (
+            self._tensor(f"{name}.weight", count, hidden, split=0) for name, count in rows.items()
+        )
         return WeightSpec(attribute, tuple(parts))
 
     def _biases(self, attribute: str, rows: dict[str, int]) -> WeightSpec:

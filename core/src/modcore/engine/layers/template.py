@@ -28,7 +28,7 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
     def _get_qkv(
         self, x: torch.Tensor, state: InferStateInfo, weight: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """q ``[T, H, D]``, k and v ``[T, K, D]``, positions encoded."""
+        """Queries ``[T, H, D]``, keys and values ``[T, K, D]``; positions encoded."""
 
     @abstractmethod
     def _get_o(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
@@ -67,7 +67,9 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
         q, k, v = self._get_qkv(x, state, weight)
         q = self._point("q", q, state)
         self._post_cache_kv(self._point("k", k, state), self._point("v", v, state), state)
-        attend = self.kernels.context_attention if state.is_prefill else self.kernels.token_attention
+        attend = (
+            self.kernels.context_attention if state.is_prefill else self.kernels.token_attention
+        )
         memory = state.mem_manager
         return attend(
             q,

@@ -15,7 +15,7 @@ class Shard:
     world_size: int = 1
 
     def span(self, size: int, what: str) -> slice:
-        """This rank's rows of `size`; raises CheckpointError when they do not divide evenly."""
+        """The rows of `size` that are this rank's; raises CheckpointError when they do not divide evenly."""
         if size % self.world_size:
             raise CheckpointError(
                 f"{what} has {size} rows to split, which {self.world_size} ranks cannot share evenly; "

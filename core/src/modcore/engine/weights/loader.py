@@ -140,7 +140,11 @@ def _read_part(
             "(NaN or infinity); the checkpoint is damaged, fetch or train it again."
         )
     converted = tensor.to(dtype)
-    if converted.dtype != tensor.dtype and not torch.isfinite(converted.sum()) and not torch.isfinite(converted).all():
+    if (
+        converted.dtype != tensor.dtype
+        and not torch.isfinite(converted.sum())
+        and not torch.isfinite(converted).all()
+    ):
         raise CheckpointError(
             f"Tensor {name} in {files.tensors[name].file} holds values that {dtype} cannot; use --dtype float32."
         )

@@ -69,7 +69,8 @@ class SafetensorsFiles:
         entry = self.tensors[name]
         try:
             if entry.file not in self._open:
-                self._open[entry.file] = safe_open(entry.file, framework="pt").__enter__()
+                handle: Any = safe_open(entry.file, framework="pt")
+                self._open[entry.file] = handle.__enter__()
             part: torch.Tensor = self._open[entry.file].get_slice(name)[slices]
         except Exception as error:  # the library raises its own and OSErrors
             raise _damaged(entry.file, str(error)) from error
@@ -110,16 +111,24 @@ def _files_of(directory: Path) -> list[Path]:
 
 def _weight_map(directory: Path) -> dict[str, str]:
     weight_map = read_json_object(directory / INDEX).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(f"{directory / INDEX} has no weight_map from tensor names to file names; fetch it again.")
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(name, str) for name in weight_map.values()
+    ):
+        raise CheckpointError(
+            f"{directory / INDEX} has no weight_map from tensor names to file names; fetch it again."
+        )
     return weight_map
 
 
 def _shard(directory: Path, name: str) -> Path:
     if not re.fullmatch(r"[\w.-]+\.safetensors", name):
-        raise CheckpointError(f"{directory / INDEX} names {name!r}, which is not a safetensors file beside it; correct it.")
+        raise CheckpointError(
+            f"{directory / INDEX} names {name!r}, which is not a safetensors file beside it; correct it."
+        )
     if not (directory / name).is_file():
-        raise CheckpointError(f"{directory / INDEX} names {name}, which is not there; fetch that file.")
+        raise CheckpointError(
+            f"{directory / INDEX} names {name}, which is not there; fetch that file."
+        )
     return directory / name
 
 
@@ -130,7 +139,9 @@ def _verify_index(directory: Path, tensors: dict[str, TensorEntry]) -> None:
         found = tensors.get(name)
         if found is None or found.file.name != file:
             where = f"it is in {found.file.name}" if found else "no file holds it"
-            raise CheckpointError(f"{directory / INDEX} says that tensor {name} is in {file}, but {where}; fetch the files again.")
+            raise CheckpointError(
+                f"{directory / INDEX} says that tensor {name} is in {file}, but {where}; fetch the files again."
+            )
 
 
 def read_header(file: Path) -> list[TensorEntry]:
@@ -157,7 +168,9 @@ def _parse(file: Path, text: bytes) -> list[tuple[str, Any]]:
     seen = set()
     for name, _ in pairs:
         if name in seen:
-            raise CheckpointError(f"Tensor {name} is twice in the header of {file}; write the file again.")
+            raise CheckpointError(
+                f"Tensor {name} is twice in the header of {file}; write the file again."
+            )
         seen.add(name)
     return [(name, dict(value) if _is_object(value) else value) for name, value in pairs]
 
@@ -167,22 +180,31 @@ def _is_object(value: Any) -> bool:
 
 
 def _entry(file: Path, name: str, fields: Any) -> TensorEntry:
-    shape = fields.get("shape") if isinstance(fields, dict) else None
-    offsets = fields.get("data_offsets") if isinstance(fields, dict) else None
-    if not (_naturals(shape) and _naturals(offsets) and len(offsets) == 2):
+    described = fields if isinstance(fields, dict) else {}
+    shape = _naturals(described.get("shape"))
+    offsets = _naturals(described.get("data_offsets"))
+    if shape is None or offsets is None or len(offsets) != 2:
         raise _damaged(file, f"its header describes tensor {name} wrongly")
-    dtype = fields.get("dtype")
+    dtype = str(described.get("dtype"))
     if dtype not in _ITEM_BYTES:
-        raise CheckpointError(f"Tensor {name} in {file} has dtype {dtype}, which is not served; convert it to bfloat16 or float32.")
-    if offsets[1] - offsets[0] != math.prod(shape) * _ITEM_BYTES[dtype]:
-        raise _damaged(file, f"tensor {name} has {offsets[1] - offsets[0]} bytes where its shape and dtype need {math.prod(shape) * _ITEM_BYTES[dtype]}")
+        raise CheckpointError(
+            f"Tensor {name} in {file} has dtype {dtype}, which is not served; "
+            "convert it to bfloat16 or float32."
+        )
+    held, needed = offsets[1] - offsets[0], math.prod(shape) * _ITEM_BYTES[dtype]
+    if held != needed:
+        raise _damaged(
+            file, f"tensor {name} has {held} bytes where its shape and dtype need {needed}"
+        )
     return TensorEntry(name, file, dtype, tuple(shape))
 
 
-def _naturals(value: Any) -> bool:
-    return isinstance(value, list) and all(
+def _naturals(value: Any) -> list[int] | None:
+    """`value` when it is a list of whole numbers that are not negative."""
+    natural = isinstance(value, list) and all(
         isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in value
     )
+    return value if natural else None
 
 
 def _verify_layout(file: Path, header: list[tuple[str, Any]], data_bytes: int) -> None:
@@ -190,11 +212,15 @@ def _verify_layout(file: Path, header: list[tuple[str, Any]], data_bytes: int) -
     end = 0
     for start, stop, name in sorted(_spans(header)):
         if start != end:
-            raise _damaged(file, f"tensor {name} begins at byte {start} of the data where {end} is expected")
+            raise _damaged(
+                file, f"tensor {name} begins at byte {start} of the data where {end} is expected"
+            )
         end = stop
     if end != data_bytes:
         what = "truncated" if end > data_bytes else "followed by foreign bytes"
-        raise _damaged(file, f"its tensors need {end} bytes and {data_bytes} are there, so it is {what}")
+        raise _damaged(
+            file, f"its tensors need {end} bytes and {data_bytes} are there, so it is {what}"
+        )
 
 
 def _spans(header: list[tuple[str, Any]]) -> Iterator[tuple[int, int, str]]:

@@ -1,0 +1,23 @@
+"""The child's side of the local launcher: end when the parent does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+#: Set for a child whose standard input is its parent's pipe.
+PARENT_PIPE = "MODCORE_PARENT_PIPE"
+
+
+def end_with_parent() -> None:
+    """Ask this process to end when its parent's pipe closes; does nothing without a launcher."""
+    if os.environ.pop(PARENT_PIPE, None):
+        threading.Thread(target=_wait_for_parent, name="parent", daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

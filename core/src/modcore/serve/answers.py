@@ -1,0 +1,129 @@
+"""From the engine's pieces to answers: collected, merged, or streamed as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from modcore.engine import Answer, Piece, Usage
+from modcore.errors import ModcoreError
+from modcore.serve.errors import error_body, log
+
+T = TypeVar("T")
+
+DONE = b"data: [DONE]\n\n"
+
+
+class CallerGone(Exception):
+    """The caller hung up before its answer was finished."""
+
+
+def envelope(prefix: str, kind: str, model: str) -> dict[str, Any]:
+    """What every answer and every chunk of a stream begins with."""
+    return {
+        "id": f"{prefix}-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+    }
+
+
+async def collect(answer: Answer) -> tuple[str, str, Usage]:
+    """The whole text, the finish reason and the usage."""
+    texts: list[str] = []
+    async with answer:
+        async for piece in answer:
+            texts.append(piece.text)
+            if piece.finish_reason and piece.usage:
+                return "".join(texts), piece.finish_reason, piece.usage
+    raise ModcoreError("The answer ended without a reason.")
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """The usage of several answers together."""
+    return Usage(
+        sum(usage.prompt_tokens for usage in usages),
+        sum(usage.completion_tokens for usage in usages),
+    )
+
+
+async def while_connected(request: Request, answer: Awaitable[T]) -> T:
+    """`answer`, given up when the caller hangs up."""
+    work = asyncio.ensure_future(answer)
+    gone = asyncio.ensure_future(_hang_up(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise CallerGone
+        return work.result()
+    finally:
+        work.cancel()
+        gone.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _hang_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def merge(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, Piece]]:
+    """The pieces of several answers as they come, each with the number of its answer."""
+    queue: asyncio.Queue[tuple[int, Piece | Exception | None]] = asyncio.Queue()
+
+    async def forward(index: int, answer: Answer) -> None:
+        try:
+            async with answer:
+                async for piece in answer:
+                    queue.put_nowait((index, piece))
+            queue.put_nowait((index, None))
+        except Exception as error:
+            queue.put_nowait((index, error))
+
+    tasks = [asyncio.create_task(forward(i, answer)) for i, answer in enumerate(answers)]
+    try:
+        running = len(tasks)
+        while running:
+            index, item = await queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield index, item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def event(data: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
+
+
+def event_stream(chunks: Callable[[], AsyncIterator[dict[str, Any]]]) -> StreamingResponse:
+    """`chunks` as a stream of events, closed by ``[DONE]``; an error on the way is the last event."""
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            async for chunk in chunks():
+                yield event(chunk)
+        except Exception as error:
+            log.error("stream failed", exc_info=error)
+            known = (
+                str(error) if isinstance(error, ModcoreError) else "The server failed to answer."
+            )
+            yield event(error_body(500, known))
+        yield DONE
+
+    return StreamingResponse(
+        events(), media_type="text/event-stream", headers={"cache-control": "no-cache"}
+    )

@@ -1,0 +1,61 @@
+"""The application: the OpenAI API over one engine."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from modcore._version import VERSION
+from modcore.engine import AsyncEngine
+from modcore.serve import chat, completions
+from modcore.serve.errors import ModelNotFound, install_error_handlers
+from modcore.serve.guard import Guard
+from modcore.serve.served import Served, served_by
+
+
+def create_app(engine: AsyncEngine, model_name: str, api_key: str | None = None) -> FastAPI:
+    """The ASGI application that serves `engine` as `model_name`.
+
+    With an `api_key`, every path but ``/health`` asks for it.
+    """
+    # The interactive pages would load their scripts from elsewhere.
+    app = FastAPI(title="modcore", version=VERSION, docs_url=None, redoc_url=None)
+    app.state.served = Served(engine, model_name, int(time.time()))
+    app.add_api_route("/health", health)
+    app.add_api_route("/v1/models", list_models)
+    app.add_api_route("/v1/models/{model:path}", retrieve_model)
+    app.include_router(completions.router)
+    app.include_router(chat.router)
+    install_error_handlers(app)
+    app.add_middleware(Guard, api_key=api_key)
+    return app
+
+
+async def health() -> dict[str, str]:
+    """Whether the server can answer."""
+    return {"status": "ok"}
+
+
+async def list_models(request: Request) -> dict[str, Any]:
+    """The models that are served: one."""
+    return {"object": "list", "data": [_model(served_by(request))]}
+
+
+async def retrieve_model(model: str, request: Request) -> dict[str, Any]:
+    """One model; 404 when it is not ours."""
+    served = served_by(request)
+    if model != served.model_name:
+        raise ModelNotFound(model, served.model_name)
+    return _model(served)
+
+
+def _model(served: Served) -> dict[str, Any]:
+    return {
+        "id": served.model_name,
+        "object": "model",
+        "created": served.created,
+        "owned_by": "modcore",
+        "max_model_len": served.engine.engine.max_length,
+    }

@@ -1,0 +1,93 @@
+"""Errors as OpenAI shapes them; nothing of our inside (paths of code, tracebacks) goes out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from modcore.errors import InvalidRequest
+
+log = logging.getLogger("modcore.serve")
+
+_TYPES = {401: "authentication_error", 404: "not_found_error", 413: "request_too_large"}
+
+
+def error_body(
+    status: int, message: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """The JSON of an error answer."""
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(
+    status: int, message: str, param: str | None = None, code: str | None = None
+) -> JSONResponse:
+    """The answer for an error."""
+    return JSONResponse(error_body(status, message, param, code), status)
+
+
+class ModelNotFound(Exception):
+    """A caller named a model that is not served here."""
+
+    def __init__(self, name: str, served: str) -> None:
+        super().__init__(f"The model {name!r} is not served here; served is {served!r}.")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of `app` in OpenAI's shape."""
+    app.add_exception_handler(InvalidRequest, _invalid_request)
+    app.add_exception_handler(ModelNotFound, _model_not_found)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
+    return error_response(400, str(error), getattr(error, "param", None))
+
+
+async def _model_not_found(_: Request, error: Exception) -> JSONResponse:
+    return error_response(404, str(error), "model", "model_not_found")
+
+
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = first.get("ctx", {}).get("error", "")
+        return error_response(400, f"The body is not valid JSON: {reason} (at {first['loc'][-1]}).")
+    place = first["loc"][1:]
+    if not place:
+        return error_response(
+            400, "The body has to be a JSON object sent with the content type application/json."
+        )
+    reason = first["msg"].removeprefix("Value error, ")
+    return error_response(400, f"{_dotted(place)}: {reason}.", str(place[0]))
+
+
+def _dotted(place: Sequence[object]) -> str:
+    """``messages[0].role``; what pydantic says of union members is left out."""
+    text = str(place[0])
+    for part in place[1:]:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif str(part).isidentifier() and str(part) not in ("str", "int"):
+            text += f".{part}"
+    return text
+
+
+async def _http_exception(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return error_response(error.status_code, str(error.detail))
+
+
+async def _unforeseen(_: Request, error: Exception) -> JSONResponse:
+    log.error("request failed", exc_info=error)
+    return error_response(500, "The server failed to answer; its log says why.")

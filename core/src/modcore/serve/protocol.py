@@ -1,0 +1,156 @@
+"""The bodies of the OpenAI API that are read here, and what of them is not served.
+
+Source: the OpenAI API reference, *Completions* and *Chat completions*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from modcore.engine import SamplingParams
+from modcore.errors import InvalidRequest
+
+MAX_PROMPTS = 256
+
+#: Fields that would change the answer and are not served, with the values that change nothing.
+UNSERVED: Mapping[str, tuple[Any, ...]] = {
+    "n": (None, 1),
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "suffix": (None, ""),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "logit_bias": (None, {}),
+    "presence_penalty": (None, 0),
+    "frequency_penalty": (None, 0),
+    "tools": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "functions": (None, []),
+    "response_format": (None, {"type": "text"}),
+    "modalities": (None, ["text"]),
+    "audio": (None,),
+}
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries beyond the text."""
+
+    model_config = ConfigDict(strict=True)
+
+    include_usage: bool = False
+
+
+class GenerationBody(BaseModel):
+    """The fields that both endpoints share. Unknown fields are let through, as OpenAI's clients expect."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    def refuse_unserved(self) -> None:
+        """Raise InvalidRequest for a field whose meaning could not be honoured."""
+        for name, harmless in UNSERVED.items():
+            value = (self.model_extra or {}).get(name)
+            if value not in harmless:
+                raise InvalidRequest(f"{name} is not served yet; leave it out.", param=name)
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def sampling_params(self, max_tokens: int | None) -> SamplingParams:
+        """The parameters for the engine; raises InvalidRequest."""
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            seed=self.seed,
+            stop=[] if self.stop is None else self.stop,
+        )
+
+
+class CompletionBody(GenerationBody):
+    """``POST /v1/completions``."""
+
+    prompt: str | list[str] | list[int] | list[list[int]]
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _verify_prompt(cls, value: Any) -> Any:
+        items = value if isinstance(value, list) else [value]
+        kinds = {type(item) for item in items}
+        ids = kinds == {list} and all(type(token) is int for item in items for token in item)
+        if value != [] and not ids and kinds not in ({str}, {int}):
+            raise ValueError(
+                "has to be a string, a list of strings, token ids, or lists of token ids"
+            )
+        return value
+
+    def prompts(self) -> list[str | list[int]]:
+        """Each prompt; raises InvalidRequest when there is none or there are too many."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if not self.prompt:
+            raise InvalidRequest("The prompt is empty; give it some text.", param="prompt")
+        if isinstance(self.prompt[0], int):
+            return [self.prompt]  # a list that begins with an id holds ids
+        if len(self.prompt) > MAX_PROMPTS:
+            raise InvalidRequest(
+                f"There are {len(self.prompt)} prompts; {MAX_PROMPTS} are the most at once.",
+                param="prompt",
+            )
+        return list(self.prompt)
+
+
+class TextPart(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One message of a conversation."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+
+    def to_template(self) -> dict[str, Any]:
+        """The message as chat templates take it: the content is text."""
+        content = self.content
+        if isinstance(content, list):
+            content = "\n".join(part.text for part in content)
+        return {"role": self.role, "content": content or ""}
+
+
+class ChatBody(GenerationBody):
+    """``POST /v1/chat/completions``."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = None
+
+    def chat_params(self) -> SamplingParams:
+        """The parameters for the engine, with errors under the name that the caller used."""
+        newer = self.max_completion_tokens is not None
+        try:
+            return self.sampling_params(self.max_completion_tokens if newer else self.max_tokens)
+        except InvalidRequest as error:
+            if newer and error.param == "max_tokens":
+                message = str(error).replace("max_tokens", "max_completion_tokens")
+                raise InvalidRequest(message, param="max_completion_tokens") from None
+            raise

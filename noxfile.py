@@ -1,0 +1,90 @@
+"""Every task of the repository: `nox -s SESSION`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = str(ROOT / "constraints.txt")
+CORE = "./core[serve]"
+PLUGINS = sorted(
+    f"./{path.parent.relative_to(ROOT)}" for path in ROOT.glob("plugins/*/pyproject.toml")
+)
+SOURCES = ["core/src", *(f"{plugin}/src" for plugin in PLUGINS)]
+TEST_TOOLS = ["hypothesis", "openai", "pytest", "pytest-asyncio", "pytest-timeout"]
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install with the pins of constraints.txt."""
+    session.install("--constraint", CONSTRAINTS, *packages)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Install everything and run `modcore demo`."""
+    install(session, CORE, *PLUGINS)
+    session.run("modcore", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the fast test suite."""
+    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that take long."""
+    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format, and that imports point one way."""
+    install(session, "ruff", "import-linter", "./core", *(plugin for plugin in PLUGINS))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of all packages."""
+    install(session, CORE, *PLUGINS, "mypy")
+    session.run("mypy", *SOURCES)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build every wheel, install them into a clean environment, import them."""
+    install(session, "build", "hatchling", "virtualenv")
+    wheels = session.create_tmp()
+    for project in ["./core", *PLUGINS]:
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", wheels, project)
+    clean = Path(session.create_tmp()) / "clean"
+    session.run("python", "-m", "virtualenv", "--clear", "--quiet", str(clean))
+    python = str(clean / "bin" / "python")
+    built = [str(wheel) for wheel in sorted(Path(wheels).glob("*.whl"))]
+    session.run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        CONSTRAINTS,
+        *built,
+        external=True,
+    )
+    for wheel in built:
+        session.run(python, "-c", f"import {Path(wheel).name.split('-')[0]}", external=True)
+    session.run(str(clean / "bin" / "modcore"), "list-plugins", "--check", external=True)
