@@ -105,6 +105,7 @@ class Answer:
         self._queue: asyncio.Queue[Piece | ModcoreError] = asyncio.Queue()
         self._finished = False
         self._abort = weakref.finalize(self, engine.abort, request)
+        self._abort.atexit = False
 
     def put(self, item: Piece | ModcoreError) -> None:
         """Called by the engine's thread."""

@@ -9,7 +9,9 @@ has loaded already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import importlib_metadata
@@ -82,60 +84,82 @@ def canonical(name: str) -> str:
 
 def installed_dists() -> list[InstalledDist]:
     """Every installed distribution with an entry point for modcore, each name once."""
-    found: dict[str, InstalledDist] = {}
-    for dist in importlib_metadata.distributions():
-        text = _entry_points_text(dist)
-        if text is None:
-            continue
-        read = _read(dist)
-        key = canonical(read.name)
-        if read.entries and key not in found and not _is_shadowed(read.name, text):
-            found[key] = read
-    return sorted(found.values(), key=lambda dist: canonical(dist.name))
+    found = map(_read, filter(_may_concern_modcore, _dists_in_force()))
+    return sorted((dist for dist in found if dist.entries), key=lambda dist: canonical(dist.name))
 
 
-def _entry_points_text(dist: importlib_metadata.Distribution) -> str | None:
-    """The text of ``entry_points.txt`` when it may concern modcore."""
+def _dists_in_force() -> Iterable[importlib_metadata.Distribution]:
+    """The first distribution of each name on ``sys.path``.
+
+    One without metadata, which an interrupted uninstallation leaves behind, yields to a later one
+    that has some.
+    """
+    first: dict[str, importlib_metadata.Distribution] = {}
+    for dist in importlib_metadata.distributions(path=_search_path()):
+        name = _directory_name(dist)
+        if name not in first or (not _metadata(first[name]) and _metadata(dist)):
+            first[name] = dist
+    return first.values()
+
+
+def _search_path() -> list[str]:
+    # Interpreters list a python3X.zip that does not exist; looking into it would load zipfile.
+    return [place for place in sys.path if not place or os.path.exists(place)]  # noqa: PTH110
+
+
+def _directory_name(dist: importlib_metadata.Distribution) -> str:
+    """The name by which importlib-metadata tells distributions apart: no file has to be read."""
     try:
-        text = dist.read_text("entry_points.txt")
-    except (OSError, UnicodeDecodeError):
-        return None
-    return text if text and "[modcore" in text.replace(" ", "") else None
+        return dist._normalized_name.replace("_", "-")
+    except Exception:  # an .egg whose metadata names nothing; what it raises depends on the version
+        return "unnamed"
 
 
-def _is_shadowed(name: str, text: str) -> bool:
-    """Whether an earlier place on ``sys.path`` holds another distribution of this name."""
+def _may_concern_modcore(dist: importlib_metadata.Distribution) -> bool:
+    return "[modcore" in _text(dist, "entry_points.txt")
+
+
+def _metadata(dist: importlib_metadata.Distribution) -> str:
+    return _text(dist, "METADATA") or _text(dist, "PKG-INFO")
+
+
+def _text(dist: importlib_metadata.Distribution, filename: str) -> str:
+    """A metadata file, whatever its encoding; empty when there is none."""
     try:
-        return importlib_metadata.distribution(name).read_text("entry_points.txt") != text
-    except importlib_metadata.PackageNotFoundError:
-        return False
+        return dist.read_text(filename) or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode("latin-1")
+    except OSError:
+        return ""
 
 
 def _read(dist: importlib_metadata.Distribution) -> InstalledDist:
-    name, version, requirements = _headers(dist)
+    metadata = _metadata(dist)
+    name, version, requirements = _headers(metadata)
+    name = name or _directory_name(dist)
     try:
-        entry_points = list(dist.entry_points)
+        points = list(dist.entry_points)
     except Exception as error:  # a hand-made file may hold anything; the parser promises nothing
-        reason = f"entry_points.txt of {name} cannot be read ({error}); reinstall it: pip install --force-reinstall {name}"
-        return InstalledDist(
-            name, version, (), (PluginEntry(name, version, HOOKS, "?", "?", "broken", reason),)
-        )
-    entries = tuple(
+        entry = PluginEntry(name, version, HOOKS, "?", "?")
+        return InstalledDist(name, version, (), (_unreadable(entry, "entry_points.txt", error),))
+    entries = [
         _entry(name, version, point)
-        for point in entry_points
+        for point in points
         if point.group == HOOKS or point.group.startswith("modcore.")
-    )
-    return InstalledDist(name, version, requirements, entries)
+    ]
+    if not metadata:
+        entries = [_unreadable(entry, "METADATA", "it is missing or empty") for entry in entries]
+    return InstalledDist(name, version, requirements, tuple(entries))
 
 
-def _headers(dist: importlib_metadata.Distribution) -> tuple[str, str, tuple[str, ...]]:
+def _headers(metadata: str) -> tuple[str, str, tuple[str, ...]]:
     """Name, version and possible requirements of the core, from the metadata's header lines.
 
     The e-mail parser behind ``dist.metadata`` costs half a millisecond a distribution, which a
     listing of many plugins would pay many times.
     """
-    name, version, requirements = "", "", []
-    for line in _metadata_lines(dist):
+    name, version, requirements = "", "?", []
+    for line in metadata.partition("\n\n")[0].splitlines():
         key, _, value = line.partition(":")
         value = value.strip()
         if key == "Name":
@@ -144,18 +168,15 @@ def _headers(dist: importlib_metadata.Distribution) -> tuple[str, str, tuple[str
             version = value
         elif key == "Requires-Dist" and value.lower().startswith("modcore"):
             requirements.append(value)
-    return name or "(unnamed distribution)", version or "?", tuple(requirements)
+    return name, version, tuple(requirements)
 
 
-def _metadata_lines(dist: importlib_metadata.Distribution) -> Iterator[str]:
-    try:
-        text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
-    except (OSError, UnicodeDecodeError):
-        return
-    for line in text.splitlines():
-        if not line:
-            return
-        yield line
+def _unreadable(entry: PluginEntry, filename: str, why: object) -> PluginEntry:
+    error = (
+        f"{filename} of {entry.dist} cannot be read ({why}); "
+        f"reinstall it: pip install --force-reinstall {entry.dist}"
+    )
+    return entry._replace(status="broken", error=error)
 
 
 def _entry(dist: str, version: str, point: importlib_metadata.EntryPoint) -> PluginEntry:
@@ -165,7 +186,10 @@ def _entry(dist: str, version: str, point: importlib_metadata.EntryPoint) -> Plu
     try:
         point.module  # noqa: B018  raises on a value that is not module:attr
     except ValueError:
-        error = f"{entry.describe()} is not of the form module:attr; the package has to correct its entry point."
+        error = (
+            f"{entry.describe()} is not of the form module:attr, which the package has to correct; "
+            f"try: pip install --upgrade {dist}"
+        )
         return entry._replace(status="broken", error=error)
     return entry
 
@@ -174,5 +198,8 @@ def _unknown_group(entry: PluginEntry) -> str:
     import difflib
 
     close = difflib.get_close_matches(entry.group, GROUPS, 1)
-    hint = f"; did you mean {close[0]}?" if close else f"; the groups are {', '.join(GROUPS)}."
-    return f"{entry.provenance} registers {entry.id} in the unknown group {entry.group}{hint}"
+    hint = f"did you mean {close[0]}?" if close else f"the groups are {', '.join(GROUPS)}."
+    return (
+        f"{entry.provenance} registers {entry.id} in the unknown group {entry.group}; {hint} "
+        f"The package has to correct it; try: pip install --upgrade {entry.dist}"
+    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from modcore._version import VERSION
 from modcore.errors import PluginError
+from modcore.plugins.compatibility import incompatibility
 from modcore.plugins.discovery import InstalledDist, PluginEntry, canonical, installed_dists
 
 ALLOW = "MODCORE_PLUGINS"
@@ -83,50 +83,6 @@ def _judged(dist: InstalledDist, policy: Policy) -> list[PluginEntry]:
             entry._replace(status=status, error=blocked or incompatible) for entry in dist.entries
         ]
     return list(dist.entries)
-
-
-def incompatibility(dist: InstalledDist) -> str | None:
-    """Why the plugin's ``Requires-Dist`` does not fit this core, or None when it does."""
-    for text in dist.core_requirements:
-        if _names_core(text) and not _satisfied(text):
-            wanted = text.partition(";")[0].strip()
-            return (
-                f"{dist.name} {dist.version} needs {wanted}, but modcore {VERSION} is installed; "
-                f"try: pip install --upgrade modcore {dist.name}"
-            )
-    return None
-
-
-def _names_core(requirement: str) -> bool:
-    rest = requirement[len(CORE) :]  # "modcore" opens the line: see discovery
-    return not rest or not (rest[0].isalnum() or rest[0] in "-_.")
-
-
-def _satisfied(requirement: str) -> bool:
-    if ";" in requirement:
-        return _satisfied_with_marker(requirement)
-    specifiers = requirement[len(CORE) :].rpartition("]")[2].strip(" ()")
-    if not specifiers:
-        return True
-    # The requirement parser costs twice what the specifiers do, and only markers need it.
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        return SpecifierSet(specifiers).contains(VERSION, prereleases=True)
-    except InvalidSpecifier:
-        return False
-
-
-def _satisfied_with_marker(requirement: str) -> bool:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        parsed = Requirement(requirement)
-    except InvalidRequirement:
-        return False
-    if parsed.marker is not None and not parsed.marker.evaluate({"extra": ""}):
-        return True
-    return parsed.specifier.contains(VERSION, prereleases=True)
 
 
 def _mark_duplicates(entries: list[PluginEntry]) -> list[PluginEntry]:
