@@ -35,15 +35,28 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: object) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(**options)  # type: ignore[arg-type]
+        self.words: Sequence[str] = ()  # what is parsed, for the suggestion when that fails
 
     def format_help(self) -> str:
+        """The help, coloured where the terminal is."""
         from rich_argparse import RawDescriptionRichHelpFormatter
 
         self.formatter_class = RawDescriptionRichHelpFormatter
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\nSee: {self.prog} --help\n")
+        """Say what is wrong with the words, and end with exit code 2."""
+        self.exit(2, f"error: {message}{self._suggestion()}\nSee: {self.prog} --help\n")
+
+    def _suggestion(self) -> str:
+        for word in self.words:
+            option = word.partition("=")[0]
+            if option.startswith("--") and option not in self._option_string_actions:
+                import difflib
+
+                close = difflib.get_close_matches(option, self._option_string_actions, 1)
+                return f"; did you mean {close[0]} by {option}?" if close else ""
+        return ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,23 +64,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words[:1]
     try:
-        code = _run(words[1:] if debug else words)
+        code = _exit_code(words[1:] if debug else words, debug)
         sys.stdout.flush()
         return code
-    except SystemExit as stop:  # argparse, having said what is wrong
-        return stop.code if isinstance(stop.code, int) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # Whoever read our output has gone: end quietly, and keep the interpreter from flushing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _exit_code(words: list[str], debug: bool) -> int:
+    try:
+        return _run(words)
+    except SystemExit as stop:
+        return _exit_code_of(stop)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if debug:
-            raise
+            import traceback
+
+            traceback.print_exception(error)
         print(_sentence(error), file=sys.stderr)
         return error.exit_code if isinstance(error, ModcoreError) else 1
+
+
+def _exit_code_of(stop: SystemExit) -> int:
+    """The exit code that ``sys.exit`` asks for, with its message printed if it has one."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    print(stop.code, file=sys.stderr)
+    return 1
 
 
 def _sentence(error: Exception) -> str:
@@ -89,11 +119,14 @@ def _run(words: list[str]) -> int:
         print(f"modcore {VERSION}")
         return 0
     if words[0].startswith("-"):
-        _overview().error(f"unknown option {words[0]}")
+        overview = _overview()
+        overview.words = words[:1]
+        overview.error(f"unknown option {words[0]}")
     command = _find(words[0])
     parser = Parser(prog=f"modcore {command.name}", description=command.summary)
     command.add_arguments(parser)
-    return command.run(parser.parse_args(words[1:]))
+    parser.words = words[1:]
+    return command.run(parser.parse_args(parser.words))
 
 
 def _overview() -> Parser:
@@ -120,11 +153,15 @@ def _find(name: str) -> Command:
 
     table = CommandTable(frozenset(COMMANDS))
     plugin_manager().register_commands(table)
-    if command := table.get(name):
-        return command
+    command = table.get(name)
+    if command is None:
+        _refuse(name, [*COMMANDS, *table])
+    return command
+
+
+def _refuse(name: str, names: list[str]) -> NoReturn:
     import difflib
 
-    names = [*COMMANDS, *table]
     close = difflib.get_close_matches(name, names, 1)
     _overview().error(
         f"unknown command {name!r}"

@@ -36,9 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List; the exit code is 1 when --check finds something broken."""
-    entries = [
-        entry for entry in list_plugins() if args.group is None or entry.group == _group(args.group)
-    ]
+    group = None if args.group is None else _group(args.group)
+    entries = [entry for entry in list_plugins() if group in (None, entry.group)]
     if args.check:
         from modcore.plugins.check import check_plugins
 

@@ -141,7 +141,8 @@ class Engine:
                 ids, state = self._prefill_batch([request])
                 state.all_logits = True
                 state.taps = dict(taps or {})
-                return self.model.forward(ids, state)
+                # A copy outside inference mode: the caller may change it in place.
+                return self.model.forward(ids, state).clone()
             finally:
                 self.scheduler.finish(request)
 

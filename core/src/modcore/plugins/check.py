@@ -16,14 +16,15 @@ from typing import IO
 
 from modcore.errors import PluginError
 from modcore.plugins.discovery import HOOKS, PluginEntry
-from modcore.plugins.loading import broken, load, remedy
-from modcore.plugins.manager import PluginManager
+from modcore.plugins.loading import broken, import_timeout, load, remedy
+from modcore.plugins.manager import STRICT, PluginManager
 
-STALL_SECONDS = 30.0
+STALL_SECONDS = 30.0  # what imports torch takes a while, and is not broken
 
 
-def check_plugins(entries: list[PluginEntry], stall: float = STALL_SECONDS) -> list[PluginEntry]:
+def check_plugins(entries: list[PluginEntry]) -> list[PluginEntry]:
     """`entries` with the status ``broken`` for those that cannot be imported and used."""
+    stall = import_timeout(os.environ, STALL_SECONDS)
     pending = [entry for entry in entries if entry.status == "ok"]
     errors: dict[PluginEntry, str | None] = {}
     while pending:
@@ -93,9 +94,8 @@ def defect(entry: PluginEntry) -> str | None:
     try:
         loaded = load(entry)
         if entry.group == HOOKS:
-            complaints = PluginManager(entries=[], environ={}).register_hooks(entry, loaded)
-            return f"{complaints[0]} ({remedy(entry, None)})" if complaints else None
-        if not callable(loaded):
+            PluginManager(entries=[], environ={STRICT: "1"}).register_hooks(entry, loaded)
+        elif not callable(loaded):
             raise broken(entry, TypeError(f"{type(loaded).__name__} object is not callable"))
     except PluginError as error:
         return str(error)

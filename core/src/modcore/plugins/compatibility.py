@@ -57,17 +57,11 @@ def satisfied(requirement: str, version: str) -> bool:
 def _plainly_satisfied(specifiers: str, version: str) -> bool | None:
     """The answer where only plain releases are compared, None where there is more to it."""
     installed = _PLAIN_CLAUSE.fullmatch(f"=={version}")
-    clauses = [_PLAIN_CLAUSE.fullmatch(clause.strip()) for clause in specifiers.split(",")]
-    if not installed:
+    matches = [_PLAIN_CLAUSE.fullmatch(clause.strip()) for clause in specifiers.split(",")]
+    clauses = [match.groups() for match in matches if match]
+    if installed is None or len(clauses) < len(matches):
         return None
-    for clause in clauses:
-        if not clause:
-            return None
-    return all(
-        _COMPARE[clause[1]](_release(installed[2]), _release(clause[2]))
-        for clause in clauses
-        if clause
-    )
+    return all(_COMPARE[sign](_release(installed[2]), _release(bound)) for sign, bound in clauses)
 
 
 def _release(text: str) -> list[int]:

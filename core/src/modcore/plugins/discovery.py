@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import importlib_metadata
 
@@ -95,7 +95,8 @@ def _dists_in_force() -> Iterable[importlib_metadata.Distribution]:
     that has some.
     """
     first: dict[str, importlib_metadata.Distribution] = {}
-    for dist in importlib_metadata.distributions(path=_search_path()):
+    dists: Iterable[Any] = importlib_metadata.distributions(path=_search_path())
+    for dist in dists:
         name = _directory_name(dist)
         if name not in first or (not _metadata(first[name]) and _metadata(dist)):
             first[name] = dist
@@ -110,7 +111,7 @@ def _search_path() -> list[str]:
 def _directory_name(dist: importlib_metadata.Distribution) -> str:
     """The name by which importlib-metadata tells distributions apart: no file has to be read."""
     try:
-        return dist._normalized_name.replace("_", "-")
+        return str(dist._normalized_name).replace("_", "-")
     except Exception:  # an .egg whose metadata names nothing; what it raises depends on the version
         return "unnamed"
 

@@ -7,14 +7,19 @@ PluginError that names the distribution, its version, the cause and the ``pip`` 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from modcore.errors import PluginError
+from modcore.errors import MissingExtra, PluginError
 from modcore.plugins.discovery import PluginEntry
+
+TIMEOUT = "MODCORE_PLUGIN_TIMEOUT"
+
+_ENGINE_EXTRA = frozenset({"jinja2", "numpy", "safetensors", "torch", "transformers"})
 
 
 def load(entry: PluginEntry) -> Any:
@@ -37,6 +42,8 @@ def load_within(entry: PluginEntry, seconds: float) -> Any:
             outcome.append(_import(entry))
         except PluginError as error:
             failure.append(error)
+        except BaseException as error:  # KeyboardInterrupt, which no key can raise in a thread
+            failure.append(broken(entry, error))
 
     thread = threading.Thread(target=work, name=f"import {entry.dist}", daemon=True)
     with contextlib.redirect_stdout(sys.stderr):
@@ -67,10 +74,12 @@ def _import(entry: PluginEntry) -> Any:
 
 def broken(entry: PluginEntry, error: BaseException) -> PluginError:
     """The error for an entry that failed with `error`."""
-    return PluginError(
-        f"plugin {entry.provenance} is broken: {entry.describe()} fails with "
-        f"{first_line(error)}; {remedy(entry, error)}"
+    fault = (
+        f"plugin {entry.provenance} is broken: {entry.describe()} fails with {first_line(error)}"
     )
+    if isinstance(error, MissingExtra):  # says itself what to install
+        return PluginError(fault)
+    return PluginError(f"{fault}; {remedy(entry, error)}")
 
 
 def first_line(error: BaseException) -> str:
@@ -81,22 +90,29 @@ def first_line(error: BaseException) -> str:
 
 def remedy(entry: PluginEntry, error: BaseException | None) -> str:
     """The ``pip`` line that helps with a broken entry."""
-    if isinstance(error, ModuleNotFoundError) and error.name in {
-        "torch",
-        "transformers",
-        "safetensors",
-    }:
+    if isinstance(error, ModuleNotFoundError) and error.name in _ENGINE_EXTRA:
         return "try: pip install 'modcore[engine]'"
     return (
         f"try: pip install --upgrade --force-reinstall {entry.dist}, or pip uninstall {entry.dist}"
     )
 
 
+def import_timeout(environ: Mapping[str, str], default: float) -> float:
+    """How many seconds an import may take: ``MODCORE_PLUGIN_TIMEOUT`` in `environ`, or `default`."""
+    text = environ.get(TIMEOUT, "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e6:
+        raise PluginError(f"{TIMEOUT}={text!r} is not a number of seconds; correct or unset it.")
+    return seconds
+
+
 def isolated(
     function: Callable[..., Any], report: Callable[[BaseException], None]
 ) -> Callable[..., Any]:
     """`function`, with whatever it raises reported instead; it then answers None."""
-    import functools
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
@@ -108,5 +124,33 @@ def isolated(
         except BaseException as error:
             report(error)
             return None
+
+    return call
+
+
+def isolated_wrapper(
+    function: Callable[..., Any], report: Callable[[BaseException], None]
+) -> Callable[..., Any]:
+    """As `isolated`, for a pluggy hook wrapper: a generator that yields once, around the others.
+
+    Where the wrapper raises, the result is what it would be without it.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        wrapper = function(*args)
+        try:
+            next(wrapper)
+        except Exception as error:
+            report(error)
+            return (yield)
+        result = yield
+        try:
+            wrapper.send(result)
+        except StopIteration as done:
+            return done.value
+        except Exception as error:
+            report(error)
+        return result
 
     return call

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import difflib
 import functools
-import inspect
 import os
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,16 +22,26 @@ from modcore.errors import PluginError
 from modcore.plugins import hookspecs
 from modcore.plugins.commands import CommandTable
 from modcore.plugins.discovery import HOOKS, TEXT_MODELS, VISION_MODELS, PluginEntry
-from modcore.plugins.loading import broken, first_line, isolated, load, load_within
+from modcore.plugins.implementations import hook_mark, implementations
+from modcore.plugins.loading import (
+    broken,
+    first_line,
+    import_timeout,
+    isolated,
+    isolated_wrapper,
+    load,
+    load_within,
+)
 from modcore.plugins.records import BuildOptions, ModelMatch, Service, ServiceSpec
 from modcore.plugins.verdicts import claimed_twice, list_plugins
 
 STRICT = "MODCORE_STRICT_PLUGINS"
-TIMEOUT = "MODCORE_PLUGIN_TIMEOUT"
 DEFAULT_TIMEOUT = 5.0  # seconds that a module with hooks may take to import
 
 #: Hooks whose answer somebody waits for: what they raise is not swallowed.
 _ASKED_FOR = frozenset({"modcore_build_model", "modcore_deploy"})
+
+_NO_OPTIONS: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class PluginManager:
@@ -53,7 +62,6 @@ class PluginManager:
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
         self._pluggy.register(_CoreHooks(self), "modcore")
-        self._hooks_loaded = False
 
     # Entries and ids
 
@@ -99,19 +107,31 @@ class PluginManager:
     def match_model(self, config: Mapping[str, Any]) -> list[ModelMatch]:
         """What the plugins say to `config`, with provenance; see ``modcore_match_model``."""
         answers = self._hook().modcore_match_model(config=config)
-        return [match for answer in answers for match in self._with_provenance(answer)]
+        return [
+            replace(match, dist=entry.dist, version=entry.version, group=entry.group)
+            for match in answers
+            for entry in self._models(match.id)
+        ]
 
     def build_model(self, match: ModelMatch, options: BuildOptions) -> object:
         """Build the model that `match` names; see ``modcore_build_model``."""
         model = cast(object, self._hook().modcore_build_model(match=match, options=options))
-        self._hook().modcore_model_built(match=match, options=options, model=model)
+        self.model_built(match, options, model)
         return model
 
-    def deploy(self, spec: ServiceSpec, options: Mapping[str, Any] | None = None) -> Service:
+    def model_built(self, match: ModelMatch, options: BuildOptions, model: object) -> None:
+        """Tell the plugins that a model has been built; see ``modcore_model_built``."""
+        self._hook().modcore_model_built(match=match, options=options, model=model)
+
+    def deploy(self, spec: ServiceSpec, options: Mapping[str, Any] = _NO_OPTIONS) -> Service:
         """Start a service; see ``modcore_deploy``."""
-        service = self._hook().modcore_deploy(spec=spec, options=options or {})
+        service = cast(Service, self._hook().modcore_deploy(spec=spec, options=options))
+        self.service_started(spec, service)
+        return service
+
+    def service_started(self, spec: ServiceSpec, service: Service) -> None:
+        """Tell the plugins that a service is ready; see ``modcore_service_started``."""
         self._hook().modcore_service_started(spec=spec, service=service)
-        return cast(Service, service)
 
     def service_stopped(self, spec: ServiceSpec, exit_code: int) -> None:
         """Tell the plugins that a service has ended; see ``modcore_service_stopped``."""
@@ -123,97 +143,96 @@ class PluginManager:
 
     # Loading the modules with hooks
 
+    @functools.cached_property
+    def _waiting(self) -> list[PluginEntry]:
+        """The entries with hooks that are not loaded yet."""
+        return [
+            entry for entry in self.entries if entry.group == HOOKS and entry.status != "blocked"
+        ]
+
     def _hook(self) -> pluggy.HookRelay:
-        if not self._hooks_loaded:
-            self._hooks_loaded = True
-            for entry in self.entries:
-                if entry.group == HOOKS:
-                    self._load_hooks(entry)
+        while self._waiting:
+            entry = self._waiting.pop(0)
+            try:
+                self._load_hooks(entry)
+            except PluginError:
+                self._waiting.insert(0, entry)  # the next call must not pass without it
+                raise
         return self._pluggy.hook
 
     def _load_hooks(self, entry: PluginEntry) -> None:
-        if entry.status == "blocked":
-            return
+        seconds = import_timeout(self._environ, DEFAULT_TIMEOUT)
         try:
             if entry.status != "ok":
                 raise PluginError(f"plugin {entry.provenance} is left out: {entry.error}")
-            for complaint in self.register_hooks(entry, load_within(entry, self._timeout())):
-                self._complain(complaint)
+            self.register_hooks(entry, load_within(entry, seconds))
         except PluginError as error:
             self._complain(str(error), error)
 
-    def register_hooks(self, entry: PluginEntry, plugin: object) -> list[str]:
-        """Register the hooks that `plugin` implements.
+    def register_hooks(self, entry: PluginEntry, plugin: object) -> None:
+        """Register the hooks that `plugin` implements, without those that fit no spec.
 
-        Returns a sentence for each function that implements no known hook; those are left out.
-        Raises PluginError when a hook has an argument that its spec does not know.
+        Each of the latter is a complaint.
         """
-        hooks, complaints = self._implementations(entry, plugin)
         try:
-            self._pluggy.register(types.SimpleNamespace(**hooks), f"{entry.dist}:{entry.id}")
-        except (pluggy.PluginValidationError, ValueError) as error:
+            hooks, complaints = implementations(entry, plugin)
+            for complaint in complaints:
+                self._complain(complaint)
+            guarded = {name: self._guarded(entry, name, hook) for name, hook in hooks.items()}
+            self._pluggy.register(types.SimpleNamespace(**guarded), f"{entry.dist}:{entry.id}")
+        except PluginError:
+            raise
+        except pluggy.PluginValidationError as error:
+            self._pluggy.unregister(name=f"{entry.dist}:{entry.id}")
+            # The last line of pluggy's message is the one that says why.
+            raise broken(entry, TypeError(str(error).splitlines()[-1])) from error
+        except Exception as error:  # an object that looks like a plugin may do anything
             raise broken(entry, error) from error
-        return complaints
-
-    def _implementations(
-        self, entry: PluginEntry, plugin: object
-    ) -> tuple[dict[str, Any], list[str]]:
-        specs = [name for name in vars(hookspecs) if name.startswith("modcore_")]
-        hooks: dict[str, Any] = {}
-        complaints = []
-        for name, function in _marked_functions(plugin):
-            options = getattr(function, f"{hookspecs.PROJECT}_impl")
-            if name in specs:
-                hooks[name] = self._guarded(entry, name, function)
-            elif not options.get("optionalhook"):
-                close = difflib.get_close_matches(name, specs, 1)
-                hint = f"did you mean {close[0]}?" if close else f"hooks: {', '.join(specs)}."
-                complaints.append(
-                    f"plugin {entry.provenance} implements the unknown hook {name}; {hint}"
-                )
-        return hooks, complaints
 
     def _guarded(self, entry: PluginEntry, name: str, function: Any) -> Any:
-        # A wrapper is a generator: what it raises comes out of pluggy's own call, not of this one.
-        if name in _ASKED_FOR or inspect.isgeneratorfunction(function):
-            return function
-        return isolated(
-            function,
-            lambda error: self._complain(
-                f"plugin {entry.provenance}: {name} fails with {first_line(error)}", error
-            ),
-        )
+        """`function`, kept from harming a command that did not ask for it."""
 
-    def _with_provenance(self, match: object) -> Iterator[ModelMatch]:
-        if not isinstance(match, ModelMatch):
-            self._complain(f"a plugin's modcore_match_model answered {match!r}, not a ModelMatch")
-            return
-        claims = [
+        def report(error: BaseException) -> None:
+            sentence = f"plugin {entry.provenance}: {name} fails with {first_line(error)}"
+            self._complain(sentence, error)
+
+        mark = hook_mark(function)
+        if name in _ASKED_FOR:
+            return function
+        if mark.get("wrapper") or mark.get("hookwrapper"):
+            return isolated_wrapper(function, report)
+        if name == "modcore_match_model":
+            function = self._checked(function)
+        return isolated(function, report)
+
+    def _checked(self, match_model: Any) -> Any:
+        """`match_model`, raising unless it answers None or a match that can be used."""
+
+        @functools.wraps(match_model)
+        def call(*args: Any) -> ModelMatch | None:
+            answer = match_model(*args)
+            if answer is None:
+                return None
+            if not isinstance(answer, ModelMatch):
+                raise TypeError(f"it answers {answer!r}, which is not a ModelMatch")
+            if not self._models(answer.id):
+                raise LookupError(f"it answers {answer.id!r}, which no usable plugin registers")
+            return answer
+
+        return call
+
+    def _models(self, id: str) -> list[PluginEntry]:
+        """The usable entries of model classes called `id`."""
+        return [
             entry
             for group in (TEXT_MODELS, VISION_MODELS)
-            for entry in self.claims(group, match.id)
+            for entry in self.claims(group, id)
             if entry.status in ("ok", "duplicate")
         ]
-        if not claims:
-            self._complain(f"a plugin matched {match.id!r}, which no usable plugin registers")
-        for entry in claims:
-            yield replace(match, dist=entry.dist, version=entry.version, group=entry.group)
-
-    def _timeout(self) -> float:
-        text = self._environ.get(TIMEOUT, "")
-        try:
-            seconds = float(text) if text else DEFAULT_TIMEOUT
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds < 1e6:
-            raise PluginError(
-                f"{TIMEOUT}={text!r} is not a number of seconds; correct or unset it."
-            )
-        return seconds
 
     def _complain(self, sentence: str, cause: BaseException | None = None) -> None:
         if self._environ.get(STRICT) == "1":
-            raise PluginError(sentence) from cause
+            raise cause if isinstance(cause, PluginError) else PluginError(sentence) from cause
         print(f"modcore: {sentence}", file=sys.stderr)
 
 
@@ -231,16 +250,6 @@ class _CoreHooks:
     def modcore_deploy(self, spec: ServiceSpec, options: Mapping[str, Any]) -> Service:
         launcher = self._manager.resolve("modcore.launchers", spec.launcher)(**options)
         return cast(Service, launcher.launch(spec))
-
-
-def _marked_functions(plugin: object) -> list[tuple[str, Any]]:
-    """The functions of a plugin that carry the `hookimpl` mark."""
-    mark = f"{hookspecs.PROJECT}_impl"
-    return [
-        (name, value)
-        for name in dir(plugin)
-        if callable(value := getattr(plugin, name, None)) and hasattr(value, mark)
-    ]
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from typing import Any
 
 from modcore.errors import CheckpointError
 from modcore.plugins.catalogue import PACKAGES
-from modcore.plugins.discovery import TEXT_MODELS, VISION_MODELS, PluginEntry
+from modcore.plugins.discovery import TEXT_MODELS, VISION_MODELS, PluginEntry, canonical
 from modcore.plugins.manager import PluginManager
 from modcore.plugins.records import MATCH_KINDS, ModelMatch
 from modcore.plugins.verdicts import DENY
@@ -59,7 +59,7 @@ def explain(config: Mapping[str, Any], manager: PluginManager) -> Explanation:
 
 def _architectures(config: Mapping[str, Any]) -> list[str]:
     value = config.get("architectures")
-    names = [value] if isinstance(value, str) else value or []
+    names = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointError(
             f"config.json: architectures is {value!r} where a list of names is expected; correct it."
@@ -92,22 +92,44 @@ def _hint(
     models: list[PluginEntry],
 ) -> str:
     if best:
-        claims = " and ".join(f"{match.dist} {match.version} ({match.id})" for match in best)
-        return f"More than one package serves this checkpoint: {claims}. Uninstall one, or deny one: {DENY}={best[-1].dist}"
-    wanted = [*architectures, model_type] if model_type else architectures
+        return _tie_hint(best)
     for entry in models:
         if entry.id in architectures:
-            return f"{entry.provenance} is installed and serves {entry.id}, but is {entry.status}: {entry.error}"
+            return _unusable_hint(entry, entry.id)
+    # The model type says nothing about an architecture that is named: a classifier is a llama too.
+    wanted = architectures or ([model_type] if model_type else [])
     for name in wanted:
         if package := PACKAGES.get(name):
             return _package_hint(package, name, models)
     return _author_hint(wanted, models)
 
 
+def _tie_hint(best: list[ModelMatch]) -> str:
+    claims = " and ".join(f"{match.dist} {match.version} ({match.id})" for match in best)
+    dists = {match.dist for match in best}
+    if len(dists) == 1:
+        return (
+            f"{claims} both match; name the one that is meant as the architecture in config.json."
+        )
+    return f"More than one package serves this checkpoint: {claims}. Uninstall one, or deny one: {DENY}={best[-1].dist}"
+
+
+def _unusable_hint(entry: PluginEntry, name: str) -> str:
+    return (
+        f"{entry.provenance} is installed and serves {name}, but is {entry.status}: {entry.error}"
+    )
+
+
 def _package_hint(package: str, name: str, models: list[PluginEntry]) -> str:
-    for entry in models:
-        if entry.dist == package and entry.status != "ok":
-            return f"{entry.provenance} is installed and serves {name}, but is {entry.status}: {entry.error}"
+    installed = [entry for entry in models if canonical(entry.dist) == package]
+    for entry in installed:
+        if entry.status != "ok":
+            return _unusable_hint(entry, name)
+    if installed:
+        return (
+            f"{installed[0].provenance} is installed, but does not serve {name} as it should; "
+            f"update it: pip install --upgrade {package}"
+        )
     return f"Install the package that serves {name}: pip install {package}"
 
 

@@ -29,6 +29,10 @@ class ModelMatch:
     version: str = ""
     group: str = ""
 
+    def __post_init__(self) -> None:
+        if self.kind not in MATCH_KINDS:
+            raise ValueError(f"a match is of one of the kinds {MATCH_KINDS}, not {self.kind!r}")
+
     def to_json(self) -> dict[str, str]:
         """The match as ``modcore explain --json`` prints it."""
         return {"dist": self.dist, "version": self.version, "id": self.id, "reason": self.reason}

@@ -9,12 +9,17 @@ import os
 from collections.abc import Iterable, Mapping
 
 from modcore.errors import PluginError
-from modcore.plugins.compatibility import incompatibility
-from modcore.plugins.discovery import InstalledDist, PluginEntry, canonical, installed_dists
+from modcore.plugins.compatibility import CORE, incompatibility
+from modcore.plugins.discovery import (
+    GROUPS,
+    InstalledDist,
+    PluginEntry,
+    canonical,
+    installed_dists,
+)
 
 ALLOW = "MODCORE_PLUGINS"
 DENY = "MODCORE_DISABLE_PLUGINS"
-CORE = "modcore"
 
 
 def list_plugins(environ: Mapping[str, str] | None = None) -> list[PluginEntry]:
@@ -100,12 +105,20 @@ def _mark_duplicates(entries: list[PluginEntry]) -> list[PluginEntry]:
 
 def claimed_twice(rivals: list[PluginEntry]) -> str:
     """The sentence for an id that several packages claim."""
-    names = " and ".join(entry.provenance for entry in rivals)
+    what = f"{rivals[0].group} id {rivals[0].id!r}"
+    names = list(dict.fromkeys(entry.provenance for entry in rivals))
+    if len(names) == 1:
+        return (
+            f"{what} is claimed more than once by {names[0]}, which the package has to correct; "
+            f"try: pip install --upgrade {rivals[0].dist}"
+        )
+    deniable = [entry.dist for entry in rivals if canonical(entry.dist) != CORE]
     return (
-        f"{rivals[0].group} id {rivals[0].id!r} is claimed by {names}; "
-        f"uninstall one, or deny one: {DENY}={rivals[-1].dist}"
+        f"{what} is claimed by {' and '.join(names)}; "
+        f"uninstall one, or deny one: {DENY}={deniable[-1]}"
     )
 
 
-def _shown_order(entry: PluginEntry) -> tuple[str, str, str]:
-    return entry.group, entry.id, entry.dist
+def _shown_order(entry: PluginEntry) -> tuple[int, str, str, str]:
+    place = GROUPS.index(entry.group) if entry.group in GROUPS else len(GROUPS)
+    return place, entry.group, entry.id, canonical(entry.dist)

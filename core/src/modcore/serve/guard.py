@@ -34,16 +34,12 @@ class Guard:
             message = "The API key is missing or wrong; send it as `Authorization: Bearer KEY`."
             await error_response(401, message, code="invalid_api_key")(scope, receive, send)
             return
-        declared = headers.get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._max_body_bytes:
-            await self._refuse_body(scope, receive, send)
-            return
-        counted = _CountedBody(receive, self._max_body_bytes)
-        body = await counted.read()
-        if body is None:
-            await self._refuse_body(scope, receive, send)
-            return
-        await self.app(scope, counted.replay, send)
+        body = _Body(receive, self._max_body_bytes)
+        if await body.read():
+            await self.app(scope, body.replay, send)
+        else:
+            message = f"The body is larger than {self._max_body_bytes} bytes; send less at once."
+            await error_response(413, message)(scope, receive, send)
 
     def _has_key(self, given: bytes) -> bool:
         if self._expected is None:
@@ -51,44 +47,35 @@ class Guard:
         scheme, _, key = given.partition(b" ")
         return hmac.compare_digest(scheme.lower() + b" " + key.strip(), self._expected)
 
-    async def _refuse_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        message = f"The body is larger than {self._max_body_bytes} bytes; send less at once."
-        response = error_response(413, message)
-        # What is left of the body is not read, so the connection cannot be used again.
-        response.headers["connection"] = "close"
-        await response(scope, receive, send)
 
-
-class _CountedBody:
+class _Body:
     """Reads a request's body up to a limit, and hands it to the application as one message."""
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive, self._limit = receive, limit
-        self._body: bytes | None = b""
-        self._gone: Message | None = None
+        self._message: Message | None = None
 
-    async def read(self) -> bytes | None:
-        """The body, or None when it is larger than the limit."""
+    async def read(self) -> bool:
+        """Read the body; false when it is larger than the limit.
+
+        The rest of a body that is too large is read and dropped (up to eight times the limit): most
+        clients listen for an answer only after they have sent everything.
+        """
         parts: list[bytes] = []
         size, more = 0, True
-        while more:
+        while more and size <= 8 * self._limit:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self._gone = message
-                break
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._limit:
-                return None
+                self._message = message
+                return True
+            size += len(message.get("body", b""))
+            if size <= self._limit:
+                parts.append(message.get("body", b""))
             more = message.get("more_body", False)
-        self._body = b"".join(parts)
-        return self._body
+        self._message = {"type": "http.request", "body": b"".join(parts), "more_body": False}
+        return size <= self._limit
 
     async def replay(self) -> Message:
         """The body once, then whatever comes next."""
-        if self._gone:
-            return self._gone
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await self._receive()
+        message, self._message = self._message, None
+        return message or await self._receive()

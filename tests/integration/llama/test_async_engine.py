@@ -1,0 +1,86 @@
+"""The engine behind asyncio: many tasks, aborts, shutting down."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from modcore.engine import Answer, AsyncEngine, Engine, SamplingParams
+from modcore.errors import InvalidRequest, ModcoreError
+
+GREEDY = SamplingParams(max_tokens=16, temperature=0.0)
+LONG = SamplingParams(max_tokens=400, temperature=0.0)
+
+
+@pytest.fixture
+async def running(text_checkpoint: Path) -> AsyncIterator[AsyncEngine]:
+    engine = AsyncEngine(Engine.from_pretrained(text_checkpoint))
+    yield engine
+    await asyncio.to_thread(engine.close)
+
+
+async def read(answer: Answer) -> str:
+    async with answer:
+        return "".join([piece.text async for piece in answer])
+
+
+async def until_idle(engine: AsyncEngine) -> None:
+    async with asyncio.timeout(20):
+        while engine.engine.scheduler.has_work:
+            await asyncio.sleep(0.005)
+    memory = engine.engine.scheduler.memory
+    assert memory.free_tokens == memory.tokens
+
+
+async def test_many_tasks_get_the_answers_they_would_get_alone(running: AsyncEngine) -> None:
+    prompts = ["the", "def", "fox", "how many", "naïve"]
+    alone = [await read(await running.submit(prompt, GREEDY)) for prompt in prompts]
+    answers = [await running.submit(prompt, GREEDY) for prompt in prompts]
+    assert await asyncio.gather(*map(read, answers)) == alone
+    await until_idle(running)
+
+
+async def test_bad_prompt_is_refused_at_once(running: AsyncEngine) -> None:
+    with pytest.raises(InvalidRequest):
+        await running.submit("", GREEDY)
+
+
+async def test_closing_an_answer_frees_its_request(running: AsyncEngine) -> None:
+    async with await running.submit("the", LONG) as answer:
+        await anext(answer)
+    await until_idle(running)
+
+
+async def test_answer_that_is_closed_before_it_is_read_frees_its_request(
+    running: AsyncEngine,
+) -> None:
+    (await running.submit("the", LONG)).close()
+    await until_idle(running)
+
+
+async def test_answer_that_nobody_holds_frees_its_request(running: AsyncEngine) -> None:
+    await running.submit("the", LONG)
+    gc.collect()
+    await until_idle(running)
+
+
+async def test_cancelled_task_frees_its_request(running: AsyncEngine) -> None:
+    task = asyncio.create_task(read(await running.submit("the", LONG)))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await until_idle(running)
+
+
+async def test_shutting_down_ends_running_answers_with_an_error(text_checkpoint: Path) -> None:
+    engine = AsyncEngine(Engine.from_pretrained(text_checkpoint))
+    answer = await engine.submit("the", LONG)
+    await asyncio.to_thread(engine.close)
+    with pytest.raises(ModcoreError, match="shut down"):
+        await read(answer)
+    with pytest.raises(ModcoreError, match="shutting down"):
+        await engine.submit("the", GREEDY)

@@ -1,0 +1,204 @@
+"""The process: its key, its borders, its end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import pytest
+
+from servers import ServerProcess, serving
+
+Serve = Callable[..., AbstractContextManager[ServerProcess]]
+
+BODY = json.dumps({"prompt": "the", "max_tokens": 2}).encode()
+JSON = {"content-type": "application/json"}
+
+
+def ask(
+    server: ServerProcess,
+    method: str = "POST",
+    path: str = "/v1/completions",
+    body: bytes | None = BODY,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, Any]:
+    address = urlsplit(server.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+    connection.request(method, path, body, {**JSON, **(headers or {})})
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response.status, json.loads(content)
+
+
+@pytest.fixture(scope="module")
+def locked(text_checkpoint: Path) -> Any:
+    with serving(str(text_checkpoint), MODCORE_API_KEY="s3cret") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "Bearer wrong", "Bearer ", "s3cret", "Basic s3cret", "Bearer s3cret2", "Bearer \xff"],
+)
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/models", "/openapi.json", "/nowhere"])
+def test_without_the_key_every_path_is_401(
+    locked: ServerProcess, path: str, header: str | None
+) -> None:
+    status, answer = ask(locked, path=path, headers={"authorization": header} if header else None)
+    assert status == 401
+    assert answer["error"]["code"] == "invalid_api_key"
+    assert "s3cret" not in json.dumps(answer)
+
+
+def test_with_the_key_the_client_is_answered_and_health_is_open(locked: ServerProcess) -> None:
+    answer = locked.client("s3cret").completions.create(
+        model="tiny-llama", prompt="a", max_tokens=1
+    )
+    assert answer.usage and answer.usage.completion_tokens == 1
+    with pytest.raises(openai.AuthenticationError):
+        locked.client("wrong").models.list()
+    assert ask(locked, "GET", "/health", None) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1/completions", b"{", 400),
+        ("POST", "/v1/completions", b"", 400),
+        ("POST", "/v1/completions", b"[]", 400),
+        ("POST", "/v1/completions", b'"text"', 400),
+        ("POST", "/v1/completions", b"null", 400),
+        ("POST", "/v1/completions", b"\xff\xfe{}", 400),
+        ("POST", "/v1/completions", b"[" * 100_000, 400),
+        ("POST", "/v1/completions", b"{}", 400),
+        ("POST", "/v1/chat/completions", b'{"messages": "hi"}', 400),
+        ("POST", "/v1/completions", b"x" * (9 << 20), 413),
+        ("GET", "/v1/completions", None, 405),
+        ("GET", "/v1/embeddings", None, 404),
+        ("GET", "/docs", None, 404),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_malformed_request_gets_an_openai_shaped_error(
+    server: ServerProcess, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    got, answer = ask(server, method, path, body)
+    assert got == status
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    assert "Traceback" not in answer["error"]["message"]
+
+
+def test_json_error_says_where(server: ServerProcess) -> None:
+    _, answer = ask(server, body=b'{"prompt": nonsense}')
+    assert "at 11" in answer["error"]["message"]
+
+
+def test_body_over_the_cap_without_a_declared_length_is_413(server: ServerProcess) -> None:
+    address = urlsplit(server.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+    chunks = (b"x" * (1 << 20) for _ in range(12))
+    connection.request("POST", "/v1/completions", chunks, JSON, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    assert ask(server)[0] == 200
+
+
+def test_caller_who_hangs_up_leaves_the_server_free(server: ServerProcess) -> None:
+    body = json.dumps({"prompt": "the", "max_tokens": 500, "temperature": 0, "stream": True})
+    address = urlsplit(server.url)
+    for stream in (True, False):
+        request = json.dumps({**json.loads(body), "stream": stream}).encode()
+        for _ in range(10):
+            with socket.create_connection((address.hostname, address.port)) as connection:
+                head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(request)}\r\n\r\n"
+                connection.sendall(head.encode() + request)
+                if stream:
+                    connection.recv(1)
+    start = time.monotonic()
+    assert ask(server)[0] == 200
+    # Twenty full answers take far longer than the two tokens that are asked for here.
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_server_with_exit_code_0_even_while_it_streams(
+    serve: Serve, text_checkpoint: Path, number: int
+) -> None:
+    with serve(str(text_checkpoint)) as server:
+        stream = server.client().completions.create(
+            model="tiny-llama", prompt="the", max_tokens=500, temperature=0, stream=True
+        )
+        next(iter(stream))
+        assert server.stop(number) == 0
+        assert server.errors == []
+
+
+def test_model_name_is_what_clients_use(serve: Serve, text_checkpoint: Path) -> None:
+    with serve(str(text_checkpoint), "--model-name", "org/poet-1") as server:
+        client = server.client()
+        assert [model.id for model in client.models.list()] == ["org/poet-1"]
+        assert client.models.retrieve("org/poet-1").id == "org/poet-1"
+        assert client.completions.create(model="org/poet-1", prompt="a", max_tokens=1)
+
+
+def serve_and_fail(*words: str, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "modcore", "serve", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.invalid"])
+def test_public_address_without_a_key_is_refused(text_checkpoint: Path, host: str) -> None:
+    code, said = serve_and_fail(str(text_checkpoint), "--host", host)
+    assert code == 2
+    assert "--host" in said and "MODCORE_API_KEY" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--port", "70000"], "--port"),
+        (["--port", "http"], "--port"),
+        (["--host", "not a host", "--api-key", "k"], "--host"),
+        (["--api-key", ""], "--api-key"),
+        (["--model-name", ""], "--model-name"),
+        (["--dtype", "int3"], "--dtype"),
+    ],
+)
+def test_wrong_option_is_named_with_exit_code_2(
+    text_checkpoint: Path, words: list[str], said: str
+) -> None:
+    code, errors = serve_and_fail(str(text_checkpoint), *words)
+    assert code == 2
+    assert said in errors
+
+
+def test_taken_port_is_one_sentence(text_checkpoint: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = serve_and_fail(str(text_checkpoint), "--port", str(taken.getsockname()[1]))
+    assert code == 1
+    assert str(taken) not in said and "--port" in said
+
+
+def test_checkpoint_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+    code, said = serve_and_fail(str(tmp_path / "nowhere"), "--port", "0")
+    assert code == 1
+    assert "nowhere" in said and said.count("\n") == 1

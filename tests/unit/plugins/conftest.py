@@ -1,0 +1,49 @@
+"""A site of fabricated distributions on this process's own path."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import importlib_metadata
+import pytest
+from plugin_sites import Site
+
+from modcore.plugins import PluginEntry, PluginManager, list_plugins
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An empty site, first on ``sys.path``; what is imported from it is forgotten afterwards."""
+    directory = tmp_path / "site"
+    directory.mkdir()
+    monkeypatch.syspath_prepend(str(directory))
+    yield Site(directory)
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(directory):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def listed(site: Site) -> Callable[..., list[PluginEntry]]:
+    """List what is installed in `site`, with its verdicts: `listed(MODCORE_PLUGINS="alpha")`."""
+
+    def entries(**environ: str) -> list[PluginEntry]:
+        importlib.invalidate_caches()
+        fabricated = {dist.name for dist in importlib_metadata.distributions(path=[str(site.path)])}
+        return [entry for entry in list_plugins(environ) if entry.dist in fabricated]
+
+    return entries
+
+
+@pytest.fixture
+def manager(listed: Callable[..., list[PluginEntry]]) -> Callable[..., PluginManager]:
+    """A manager of what is installed in `site`: `manager(MODCORE_STRICT_PLUGINS="1")`."""
+
+    def make(**environ: str) -> PluginManager:
+        switches: Mapping[str, str] = environ
+        return PluginManager(listed(**environ), switches)
+
+    return make
