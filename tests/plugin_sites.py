@@ -85,7 +85,7 @@ def _as_bytes(entry_points: EntryPoints | str | bytes) -> bytes:
     if isinstance(entry_points, str):
         return entry_points.encode()
     sections = (
-        f"[{group}]\n" + "".join(f"{id} = {target}\n" for id, target in entries.items())
+        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
         for group, entries in entry_points.items()
     )
     return "\n".join(sections).encode()

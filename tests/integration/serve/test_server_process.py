@@ -202,3 +202,20 @@ def test_checkpoint_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
     code, said = serve_and_fail(str(tmp_path / "nowhere"), "--port", "0")
     assert code == 1
     assert "nowhere" in said and said.count("\n") == 1
+
+
+def test_signal_ends_the_server_although_a_caller_does_not_read(
+    serve: Serve, text_checkpoint: Path
+) -> None:
+    asked = {"prompt": ["the"] * 200, "max_tokens": 500, "temperature": 0, "stream": True}
+    body = json.dumps(asked).encode()
+    with serve(str(text_checkpoint)) as server:
+        address = urlsplit(server.url)
+        with socket.socket() as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            caller.connect((address.hostname, address.port))
+            head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            caller.sendall(head.encode() + body)
+            caller.recv(100)
+            assert server.stop() == 0
+        assert "Traceback" not in "".join(server.errors)

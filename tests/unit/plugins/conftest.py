@@ -9,9 +9,9 @@ from pathlib import Path
 
 import importlib_metadata
 import pytest
-from plugin_sites import Site
 
 from modcore.plugins import PluginEntry, PluginManager, list_plugins
+from plugin_sites import Site
 
 
 @pytest.fixture

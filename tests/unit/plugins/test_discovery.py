@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from plugin_sites import Site
 
 from modcore.plugins import GROUPS, PluginEntry
+from plugin_sites import Site
 
 Listed = Callable[..., list[PluginEntry]]
 
@@ -17,7 +17,9 @@ Listed = Callable[..., list[PluginEntry]]
 def test_an_entry_of_every_group_when_listed_has_its_whole_provenance(
     site: Site, listed: Listed
 ) -> None:
-    points = {group: {f"id{place}": f"alpha.part:Thing{place}"} for place, group in enumerate(GROUPS)}
+    points = {
+        group: {f"id{place}": f"alpha.part:Thing{place}"} for place, group in enumerate(GROUPS)
+    }
     site.install("alpha", "2.3", entry_points=points)
 
     assert listed() == [
@@ -54,12 +56,16 @@ def test_a_target_that_is_not_module_and_attribute_when_listed_is_broken(
 
     assert (broken.id, broken.target, broken.status) == ("m", target, "broken")
     assert broken.error is not None
-    assert broken.error.startswith(f"modcore.modules: m = {target} from alpha 1.0 is not of the form")
+    assert broken.error.startswith(
+        f"modcore.modules: m = {target} from alpha 1.0 is not of the form"
+    )
     assert broken.error.endswith("try: pip install --upgrade alpha")
     assert usable.status == "ok"
 
 
-@pytest.mark.parametrize("target", ["alpha.part", "alpha : attr", "alpha:a.b", "alpha:attr [extra]"])
+@pytest.mark.parametrize(
+    "target", ["alpha.part", "alpha : attr", "alpha:a.b", "alpha:attr [extra]"]
+)
 def test_a_target_in_any_form_that_the_specification_knows_when_listed_is_ok(
     site: Site, listed: Listed, target: str
 ) -> None:

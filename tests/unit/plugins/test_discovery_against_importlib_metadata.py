@@ -12,20 +12,24 @@ from unittest import mock
 import importlib_metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugin_sites import Site
 
 from modcore.plugins import GROUPS
 from modcore.plugins.discovery import installed_dists
+from plugin_sites import Site
 
 NAMES = st.sampled_from(["alpha", "Alpha", "alpha-x", "alpha_x", "Alpha.X", "modcore-q", "zeta"])
 FOREIGN = ["console_scripts", "gui_scripts", "modcores", "pytest_modcore", "modcore.unheard_of"]
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,10}", fullmatch=True)
-TARGETS = st.from_regex(r"[a-z_]{1,6}(\.[a-z]{1,4})?(:[A-Z][a-z]{0,5}(\.[a-z]{1,3})?)?", fullmatch=True)
+TARGETS = st.from_regex(
+    r"[a-z_]{1,6}(\.[a-z]{1,4})?(:[A-Z][a-z]{0,5}(\.[a-z]{1,3})?)?", fullmatch=True
+)
 ENTRY_POINTS = st.dictionaries(
     st.sampled_from([*GROUPS, *FOREIGN]), st.dictionaries(IDS, TARGETS, max_size=3), max_size=4
 )
 DIST = st.tuples(NAMES, st.sampled_from(["0.9", "1.0", "2.0rc1"]), st.integers(0, 2), ENTRY_POINTS)
-ENVIRONMENT = st.lists(DIST, max_size=8, unique_by=lambda dist: (dist[0].lower(), dist[1], dist[2]))
+ENVIRONMENT = st.lists(
+    DIST, max_size=8, unique_by=lambda dist: (dist[0].replace("-", "_"), dist[1], dist[2])
+)
 
 
 @contextmanager

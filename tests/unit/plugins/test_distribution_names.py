@@ -10,7 +10,9 @@ from packaging.utils import canonicalize_name
 from modcore.plugins.discovery import canonical
 
 
-@pytest.mark.parametrize("name", ["Modcore_Llama", "modcore.llama", "MODCORE--llama", "modcore-_.llama"])
+@pytest.mark.parametrize(
+    "name", ["Modcore_Llama", "modcore.llama", "MODCORE--llama", "modcore-_.llama"]
+)
 def test_a_name_in_any_spelling_is_one_name(name: str) -> None:
     assert canonical(name) == "modcore-llama"
 

@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
     async_engine = AsyncEngine(engine)
     try:
-        server.run(create_app(async_engine, name, api_key), listener, announce)
+        app = create_app(async_engine, name, api_key)
+        server.run(app, listener, on_ready=announce, on_overdue=async_engine.shut_down)
     finally:
         async_engine.close()
     return 0

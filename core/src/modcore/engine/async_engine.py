@@ -51,11 +51,15 @@ class AsyncEngine:
                 self._aborted.append(request)
                 self._changed.notify()
 
-    def close(self) -> None:
-        """Stop the thread; requests that still run end with an error."""
+    def shut_down(self) -> None:
+        """End what still runs with an error, and take nothing new. Does not wait."""
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+    def close(self) -> None:
+        """Shut down, and wait until the thread has ended."""
+        self.shut_down()
         self._thread.join()
 
     def _run(self) -> None:

@@ -198,8 +198,10 @@ def _entry(dist: str, version: str, point: importlib_metadata.EntryPoint) -> Plu
 def _unknown_group(entry: PluginEntry) -> str:
     import difflib
 
-    close = difflib.get_close_matches(entry.group, GROUPS, 1)
-    hint = f"did you mean {close[0]}?" if close else f"the groups are {', '.join(GROUPS)}."
+    # What follows "modcore." is compared: the prefix alone would make every group a near one.
+    kinds = [group.partition(".")[2] for group in GROUPS if group != HOOKS]
+    close = difflib.get_close_matches(entry.group.partition(".")[2], kinds, 1)
+    hint = f"did you mean modcore.{close[0]}?" if close else f"the groups are {', '.join(GROUPS)}."
     return (
         f"{entry.provenance} registers {entry.id} in the unknown group {entry.group}; {hint} "
         f"The package has to correct it; try: pip install --upgrade {entry.dist}"

@@ -26,12 +26,18 @@ def implementations(
     complaints = [
         f"plugin {entry.provenance}: {entry.target} {fault} {remedy(entry, None)}"
         for name, fault in faults.items()
-        if fault and not hook_mark(marked[name]).get("optionalhook")
+        if fault and not _mark(marked[name]).get("optionalhook")
     ]
     return hooks, complaints
 
 
-def hook_mark(function: object) -> dict[str, Any]:
+def is_wrapper(function: object) -> bool:
+    """Whether a hook wraps the others, in either of pluggy's two ways."""
+    mark = _mark(function)
+    return bool(mark.get("wrapper") or mark.get("hookwrapper"))
+
+
+def _mark(function: object) -> dict[str, Any]:
     """The options that `hookimpl` left on a function; empty when it did not."""
     mark = getattr(function, f"{hookspecs.PROJECT}_impl", None)
     return mark if isinstance(mark, dict) else {}
@@ -39,7 +45,7 @@ def hook_mark(function: object) -> dict[str, Any]:
 
 def _marked_functions(plugin: object) -> dict[str, Callable[..., Any]]:
     found = {name: getattr(plugin, name, None) for name in dir(plugin)}
-    return {name: value for name, value in found.items() if callable(value) and hook_mark(value)}
+    return {name: value for name, value in found.items() if callable(value) and _mark(value)}
 
 
 def _fault(name: str, function: Callable[..., Any]) -> str | None:
@@ -51,6 +57,8 @@ def _fault(name: str, function: Callable[..., Any]) -> str | None:
     for argument in _arguments(function):
         if argument not in known:
             return f"gives {name} the unknown argument {argument}; {_suggestion(argument, known)}"
+    if is_wrapper(function) and not inspect.isgeneratorfunction(function):
+        return f"declares {name} a wrapper, but it is no generator function: it has to yield once;"
     return None
 
 

@@ -22,7 +22,7 @@ from modcore.errors import PluginError
 from modcore.plugins import hookspecs
 from modcore.plugins.commands import CommandTable
 from modcore.plugins.discovery import HOOKS, TEXT_MODELS, VISION_MODELS, PluginEntry
-from modcore.plugins.implementations import hook_mark, implementations
+from modcore.plugins.implementations import implementations, is_wrapper
 from modcore.plugins.loading import (
     broken,
     first_line,
@@ -182,10 +182,6 @@ class PluginManager:
             self._pluggy.register(types.SimpleNamespace(**guarded), f"{entry.dist}:{entry.id}")
         except PluginError:
             raise
-        except pluggy.PluginValidationError as error:
-            self._pluggy.unregister(name=f"{entry.dist}:{entry.id}")
-            # The last line of pluggy's message is the one that says why.
-            raise broken(entry, TypeError(str(error).splitlines()[-1])) from error
         except Exception as error:  # an object that looks like a plugin may do anything
             raise broken(entry, error) from error
 
@@ -196,10 +192,9 @@ class PluginManager:
             sentence = f"plugin {entry.provenance}: {name} fails with {first_line(error)}"
             self._complain(sentence, error)
 
-        mark = hook_mark(function)
         if name in _ASKED_FOR:
             return function
-        if mark.get("wrapper") or mark.get("hookwrapper"):
+        if is_wrapper(function):
             return isolated_wrapper(function, report)
         if name == "modcore_match_model":
             function = self._checked(function)
@@ -232,7 +227,9 @@ class PluginManager:
 
     def _complain(self, sentence: str, cause: BaseException | None = None) -> None:
         if self._environ.get(STRICT) == "1":
-            raise cause if isinstance(cause, PluginError) else PluginError(sentence) from cause
+            if isinstance(cause, PluginError):
+                raise cause
+            raise PluginError(sentence) from cause
         print(f"modcore: {sentence}", file=sys.stderr)
 
 

@@ -49,7 +49,7 @@ def explain(config: Mapping[str, Any], manager: PluginManager) -> Explanation:
     models = [entry for entry in manager.entries if entry.group in (TEXT_MODELS, VISION_MODELS)]
     matches = [_by_architecture(entry) for entry in models if _serves(entry, architectures)]
     if not matches:
-        matches = manager.match_model(config)
+        matches = sorted(manager.match_model(config), key=_best_first)
     best = _best(matches)
     chosen = best[0] if len(best) == 1 else None
     hint = None if chosen else _hint(architectures, model_type, best, models)
@@ -74,6 +74,10 @@ def _serves(entry: PluginEntry, architectures: list[str]) -> bool:
 def _by_architecture(entry: PluginEntry) -> ModelMatch:
     reason = f"config.json names the architecture {entry.id}"
     return ModelMatch(entry.id, reason, "architecture", entry.dist, entry.version, entry.group)
+
+
+def _best_first(match: ModelMatch) -> tuple[int, str, str]:
+    return MATCH_KINDS.index(match.kind), match.dist, match.id
 
 
 def _best(matches: list[ModelMatch]) -> list[ModelMatch]:

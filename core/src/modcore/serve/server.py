@@ -8,13 +8,15 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from modcore.errors import InvalidRequest, ServiceError
 
-GRACEFUL_SECONDS = 5  # that running answers get once the server is told to end
+GRACEFUL_SECONDS = 5  # that running answers get to finish once the server is told to end
+LAST_SECONDS = 2  # that their callers get to take the error which ends them then
 KEEP_ALIVE_SECONDS = 75  # longer than clients keep an idle connection, so none is cut under them
 
 
@@ -58,8 +60,17 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve `app` on `listener` until SIGTERM or SIGINT; `on_ready` is called once it answers."""
+def run(
+    app: FastAPI,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    on_overdue: Callable[[], None],
+) -> None:
+    """Serve `app` on `listener` until SIGTERM or SIGINT.
+
+    `on_ready` is called once it answers; `on_overdue` when answers still run some seconds after the
+    signal, and has to end them.
+    """
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -67,17 +78,23 @@ def run(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> 
         server_header=False,
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS + 2 * LAST_SECONDS,
     )
-    _Server(config, on_ready).run(sockets=[listener])
+    _Server(config, on_ready, on_overdue).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, which ends with exit code 0 when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None],
+        on_overdue: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_overdue = on_overdue
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -90,3 +107,16 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        loop = asyncio.get_running_loop()
+        loop.call_later(GRACEFUL_SECONDS, self._on_overdue)
+        loop.call_later(GRACEFUL_SECONDS + LAST_SECONDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Cut off callers who do not read what they are sent."""
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
