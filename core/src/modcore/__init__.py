@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from modcore._version import VERSION as __version__
+from modcore._version import VERSION
 
 if TYPE_CHECKING:
     from modcore.engine import AsyncEngine, Engine, SamplingParams
     from modcore.errors import CheckpointError, InvalidRequest, ModcoreError, PluginError
     from modcore.plugins import hookimpl
+
+__version__ = VERSION
 
 _HOMES = {
     "AsyncEngine": "modcore.engine",

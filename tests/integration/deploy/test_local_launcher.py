@@ -30,7 +30,7 @@ def test_service_answers_until_it_is_stopped(text_checkpoint: Path) -> None:
 
 
 def test_service_that_ends_before_it_is_ready_says_why(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match="exit code 1.*nowhere"):
+    with pytest.raises(ServiceError, match=r"exit code 1.*(\n.*)*nowhere"):
         PluginManager().deploy(spec(tmp_path / "nowhere"))
 
 
