@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -68,6 +69,7 @@ def build(session: nox.Session) -> None:
     """Build every wheel, install them into a clean environment, import them."""
     install(session, "build", "hatchling", "virtualenv")
     wheels = session.create_tmp()
+    shutil.rmtree(wheels)
     for project in ["./core", *PLUGINS]:
         session.run("python", "-m", "build", "--no-isolation", "--outdir", wheels, project)
     clean = Path(session.create_tmp()) / "clean"

@@ -6,6 +6,7 @@ Knows nothing of tensors, torch or plugins. No code from a checkpoint directory 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 
 def checkpoint_directory(path: str | Path) -> Path:
     """The directory of a checkpoint; raises CheckpointError when there is none at `path`."""
-    directory = Path(path).expanduser()
+    directory = Path(os.path.expanduser(path))  # noqa: PTH111  leaves an unknown ~user as it is
     if directory.is_dir():
         return directory
     if directory.exists():
@@ -63,6 +64,10 @@ def read_json_object(file: Path) -> dict[str, Any]:
     except RecursionError:
         raise CheckpointError(
             f"{file} is nested too deeply to be read; replace it by the original one."
+        ) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise CheckpointError(
+            f"{file} cannot be read ({error}); replace it by the original one."
         ) from None
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}.") from error

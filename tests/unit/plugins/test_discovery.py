@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modcore.plugins import GROUPS, PluginEntry
+from modcore.plugins import GROUPS, PluginEntry, list_plugins
 from plugin_sites import Site
 
 Listed = Callable[..., list[PluginEntry]]
@@ -138,8 +138,6 @@ def test_a_distribution_without_metadata_when_listed_is_broken_under_its_directo
     site.install("alpha-one", metadata="", entry_points={"modcore.weights": {"a.x": "alpha:X"}})
     site.install("alpha-two", metadata="", entry_points={"modcore.weights": {"b.x": "alpha:X"}})
 
-    from modcore.plugins import list_plugins
-
     found = [entry for entry in list_plugins({}) if entry.dist.startswith("alpha")]
 
     assert [(entry.dist, entry.id, entry.status) for entry in found] == [
@@ -155,8 +153,6 @@ def test_metadata_in_another_encoding_when_listed_still_gives_name_and_version(
 ) -> None:
     info = site.install("alpha", "3.1", entry_points={"modcore.weights": {"a.x": "alpha:X"}})
     (info / "METADATA").write_bytes(b"Name: alpha\nVersion: 3.1\nAuthor: Andr\xe9\n\nA text.\n")
-
-    from modcore.plugins import list_plugins
 
     (entry,) = [entry for entry in list_plugins({}) if entry.dist == "alpha"]
 
@@ -193,8 +189,6 @@ def test_an_older_plugin_when_the_version_before_it_registers_nothing_is_not_cou
     monkeypatch.setattr(sys, "path", [*sys.path, str(older.path)])
     site.install("alpha", "1.0")
 
-    from modcore.plugins import list_plugins
-
     assert [entry for entry in list_plugins({}) if entry.dist == "alpha"] == []
 
 
@@ -206,6 +200,26 @@ def test_the_remains_of_an_uninstallation_when_the_plugin_is_installed_elsewhere
     later.install("alpha", "1.0", entry_points={"modcore.weights": {"a.x": "a:X"}})
     monkeypatch.setattr(sys, "path", [*sys.path, str(later.path)])
 
-    from modcore.plugins import list_plugins
-
     assert [entry.version for entry in list_plugins({}) if entry.dist == "alpha"] == ["1.0"]
+
+
+def test_an_egg_whose_metadata_names_nothing_when_listed_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    egg = tmp_path / "odd.egg"
+    (egg / "EGG-INFO").mkdir(parents=True)
+    (egg / "EGG-INFO" / "entry_points.txt").write_text("[modcore.weights]\no.x = odd:X\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(egg)])
+
+    (entry,) = [entry for entry in list_plugins({}) if entry.id == "o.x"]
+
+    assert (entry.dist, entry.status) == ("unnamed", "broken")
+
+
+def test_an_entry_points_file_that_the_system_refuses_when_listed_is_ignored(
+    site: Site, listed: Listed
+) -> None:
+    info = site.install("alpha")
+    (info / "entry_points.txt").symlink_to(info / "entry_points.txt")
+
+    assert listed() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -52,8 +53,6 @@ def modcore_match_model(confg):
 def test_a_misfit_when_hooks_are_called_costs_one_line_and_leaves_the_rest_working(
     site: Site, manager: Make, capsys: pytest.CaptureFixture[str], source: str, fault: str
 ) -> None:
-    import sys
-
     site.install_hooks("alpha", source + WORKING)
     plugins = manager()
 
@@ -106,8 +105,6 @@ def test_a_hook_that_takes_fewer_arguments_or_more_with_defaults_works(
     def modcore_service_stopped(exit_code, extra=1):
         heard.append((exit_code, extra))
     """
-    import sys
-
     site.install_hooks("alpha", source)
 
     manager().service_stopped(SPEC, 0)
@@ -151,8 +148,6 @@ def test_an_object_with_hook_methods_is_a_plugin_too(site: Site, manager: Make) 
 
     hooks = Hooks()
     """
-    import sys
-
     site.install(
         "alpha",
         entry_points={"modcore": {"alpha": "alpha_hooks:hooks"}},

@@ -12,7 +12,6 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from typing import IO
 
 from modcore.deploy.parent import PARENT_PIPE
@@ -29,35 +28,37 @@ class LocalService:
         self.url = ""
         self.process = process
         self._last_words: collections.deque[str] = collections.deque(maxlen=20)
-        self._lines: queue.Queue[str] = queue.Queue()
-        for stream in (process.stdout, process.stderr):
-            threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+        self._urls: queue.Queue[str] = queue.Queue()
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (process.stdout, process.stderr)
+        ]
+        for reader in self._readers:
+            reader.start()
 
     def _read(self, stream: IO[str]) -> None:
         # Read to the end: a child whose pipe is full would stand still.
         for line in stream:
             self._last_words.append(line.rstrip())
             if line.startswith("url: "):
-                self._lines.put(line)
-        self._lines.put("")
+                self._urls.put(line.removeprefix("url: ").strip())
+        if stream is self.process.stdout:
+            self._urls.put("")  # the child has ended, or never will say it
 
     def wait_until_ready(self, timeout: float) -> None:
         """Wait `timeout` seconds for the child to name its URL; raises ServiceError."""
-        deadline = time.monotonic() + timeout
-        while not self.url:
-            try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                self.stop()
-                raise ServiceError(
-                    f"service {self.name} was not ready within {timeout:g} s; it said: {self.last_words()}"
-                ) from None
-            self.url = line.removeprefix("url: ").strip()
-            if not self.url and self.process.poll() is not None:
-                self.stop()
-                raise ServiceError(
-                    f"service {self.name} ended with exit code {self.process.returncode} before it was ready: {self.last_words()}"
-                )
+        try:
+            self.url = self._urls.get(timeout=timeout)
+        except queue.Empty:
+            self.stop()
+            raise ServiceError(
+                f"service {self.name} was not ready within {timeout:g} s; it said: {self.last_words()}"
+            ) from None
+        if not self.url:
+            code = self._wait(timeout=5.0)
+            raise ServiceError(
+                f"service {self.name} ended with exit code {code} before it was ready: {self.last_words()}"
+            )
 
     def last_words(self) -> str:
         """The last lines that the child printed."""
@@ -66,6 +67,9 @@ class LocalService:
     def stop(self, timeout: float = 10.0) -> int:
         """Ask the child to end, kill it after `timeout` seconds; returns its exit code."""
         self.process.terminate()
+        return self._wait(timeout)
+
+    def _wait(self, timeout: float) -> int:
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -73,6 +77,8 @@ class LocalService:
             self.process.wait()
         if self.process.stdin:
             self.process.stdin.close()
+        for reader in self._readers:
+            reader.join(1.0)
         return self.process.returncode
 
 

@@ -11,7 +11,8 @@ import functools
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modcore.errors import MissingExtra, PluginError
@@ -29,34 +30,41 @@ def load(entry: PluginEntry) -> Any:
         return _import(entry)
 
 
-def load_within(entry: PluginEntry, seconds: float) -> Any:
-    """As `load`, but gives up on a plugin whose import takes longer than `seconds`.
+def load_all_within(entries: Sequence[PluginEntry], seconds: float) -> list[Any]:
+    """The objects that `entries` name; in the place of one that fails, its PluginError.
 
-    The import then goes on in a daemon thread that nobody waits for.
+    They are imported side by side and have `seconds` together: a plugin that never comes back costs
+    no more than that, however many there are. Its import goes on in a daemon thread that nobody
+    waits for.
     """
-    outcome: list[Any] = []
-    failure: list[PluginError] = []
+    outcomes: dict[PluginEntry, Any] = {}
 
-    def work() -> None:
+    def work(entry: PluginEntry) -> None:
         try:
-            outcome.append(_import(entry))
+            outcomes[entry] = _import(entry)
         except PluginError as error:
-            failure.append(error)
+            outcomes[entry] = error
         except BaseException as error:  # KeyboardInterrupt, which no key can raise in a thread
-            failure.append(broken(entry, error))
+            outcomes[entry] = broken(entry, error)
 
-    thread = threading.Thread(target=work, name=f"import {entry.dist}", daemon=True)
+    threads = [
+        threading.Thread(target=work, args=(entry,), name=f"import {entry.dist}", daemon=True)
+        for entry in entries
+    ]
+    deadline = time.monotonic() + seconds
     with contextlib.redirect_stdout(sys.stderr):
-        thread.start()
-        thread.join(seconds)
-    if failure:
-        raise failure[0]
-    if not outcome:
-        raise PluginError(
-            f"plugin {entry.provenance} ({entry.target}) is still importing after {seconds:g} s "
-            f"and is left out; {remedy(entry, None)}"
-        )
-    return outcome[0]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return [outcomes.get(entry, _overdue(entry, seconds)) for entry in entries]
+
+
+def _overdue(entry: PluginEntry, seconds: float) -> PluginError:
+    return PluginError(
+        f"plugin {entry.provenance} ({entry.target}) is still importing after {seconds:g} s "
+        f"and is left out; {remedy(entry, None)}"
+    )
 
 
 def _import(entry: PluginEntry) -> Any:

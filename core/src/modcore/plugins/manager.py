@@ -30,7 +30,7 @@ from modcore.plugins.loading import (
     isolated,
     isolated_wrapper,
     load,
-    load_within,
+    load_all_within,
 )
 from modcore.plugins.records import BuildOptions, ModelMatch, Service, ServiceSpec
 from modcore.plugins.verdicts import claimed_twice, list_plugins
@@ -144,30 +144,29 @@ class PluginManager:
     # Loading the modules with hooks
 
     @functools.cached_property
-    def _waiting(self) -> list[PluginEntry]:
-        """The entries with hooks that are not loaded yet."""
-        return [
+    def _waiting(self) -> list[tuple[PluginEntry, Any]]:
+        """The entries with hooks that are not registered yet, each with its object or its error."""
+        entries = [
             entry for entry in self.entries if entry.group == HOOKS and entry.status != "blocked"
         ]
+        usable = [entry for entry in entries if entry.status == "ok"]
+        seconds = import_timeout(self._environ, DEFAULT_TIMEOUT)
+        loaded = dict(zip(usable, load_all_within(usable, seconds), strict=True))
+        return [(entry, loaded.get(entry, _left_out(entry))) for entry in entries]
 
     def _hook(self) -> pluggy.HookRelay:
         while self._waiting:
-            entry = self._waiting.pop(0)
+            entry, plugin = self._waiting[0]
             try:
-                self._load_hooks(entry)
-            except PluginError:
-                self._waiting.insert(0, entry)  # the next call must not pass without it
-                raise
+                if isinstance(plugin, PluginError):
+                    raise plugin
+                self.register_hooks(entry, plugin)
+            except PluginError as error:
+                if self._strict:
+                    raise  # and stays waiting: the next call must not pass without it
+                self._complain(str(error))
+            self._waiting.pop(0)
         return self._pluggy.hook
-
-    def _load_hooks(self, entry: PluginEntry) -> None:
-        seconds = import_timeout(self._environ, DEFAULT_TIMEOUT)
-        try:
-            if entry.status != "ok":
-                raise PluginError(f"plugin {entry.provenance} is left out: {entry.error}")
-            self.register_hooks(entry, load_within(entry, seconds))
-        except PluginError as error:
-            self._complain(str(error), error)
 
     def register_hooks(self, entry: PluginEntry, plugin: object) -> None:
         """Register the hooks that `plugin` implements, without those that fit no spec.
@@ -225,12 +224,18 @@ class PluginManager:
             if entry.status in ("ok", "duplicate")
         ]
 
+    @property
+    def _strict(self) -> bool:
+        return self._environ.get(STRICT) == "1"
+
     def _complain(self, sentence: str, cause: BaseException | None = None) -> None:
-        if self._environ.get(STRICT) == "1":
-            if isinstance(cause, PluginError):
-                raise cause
+        if self._strict:
             raise PluginError(sentence) from cause
         print(f"modcore: {sentence}", file=sys.stderr)
+
+
+def _left_out(entry: PluginEntry) -> PluginError:
+    return PluginError(f"plugin {entry.provenance} is left out: {entry.error}")
 
 
 class _CoreHooks:
