@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from modcore.engine.memory import MemoryManager
-
-if TYPE_CHECKING:
-    from modcore.engine.model import TpPartBaseModel
 
 #: Reads, and may replace, the tensor at a named point.
 Tap = Callable[[torch.Tensor], torch.Tensor]
@@ -47,8 +44,11 @@ class InferStateInfo:
     all_logits: bool = False
     taps: dict[str, Tap] = field(default_factory=dict)
 
-    def init_some_extra_state(self, model: TpPartBaseModel, input_ids: torch.Tensor) -> None:
-        """Compute what a family's layers share beyond this; called once a forward pass."""
+    def init_some_extra_state(self, model: Any, input_ids: torch.Tensor) -> None:
+        """Compute what a family's layers share beyond this; called once a forward pass.
+
+        `model` is the model that runs; a family says in its override what it takes from it.
+        """
 
     def last_token_index(self) -> torch.Tensor:
         """``[batch]``: where each request's last new token lies."""
