@@ -51,7 +51,7 @@ def slow(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format, and that imports point one way."""
-    install(session, "ruff", "import-linter", "./core", *(plugin for plugin in PLUGINS))
+    install(session, "ruff", "import-linter", "./core", *PLUGINS)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -68,14 +68,14 @@ def types(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build every wheel, install them into a clean environment, import them."""
     install(session, "build", "hatchling", "virtualenv")
-    wheels = session.create_tmp()
-    shutil.rmtree(wheels)
+    place = Path(session.create_tmp())
+    wheels, clean = place / "wheels", place / "clean"
+    shutil.rmtree(wheels, ignore_errors=True)
     for project in ["./core", *PLUGINS]:
-        session.run("python", "-m", "build", "--no-isolation", "--outdir", wheels, project)
-    clean = Path(session.create_tmp()) / "clean"
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(wheels), project)
     session.run("python", "-m", "virtualenv", "--clear", "--quiet", str(clean))
     python = str(clean / "bin" / "python")
-    built = [str(wheel) for wheel in sorted(Path(wheels).glob("*.whl"))]
+    built = [str(wheel) for wheel in sorted(wheels.glob("*.whl"))]
     session.run(
         python,
         "-m",

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+# Several processes share the cores here, and torch's threads wait for each other by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -43,3 +43,15 @@ class MissingExtra(ModcoreError):
 
 class ServiceError(ModcoreError):
     """A service could not be started, or did not answer."""
+
+
+class StepFailed(ModcoreError):
+    """A request ended because computing its next token failed; the cause is chained."""
+
+
+class EngineBusy(ModcoreError):
+    """Too many requests wait already."""
+
+
+class EngineClosed(ModcoreError):
+    """The engine takes no requests any more."""

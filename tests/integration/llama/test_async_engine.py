@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modcore.engine import Answer, AsyncEngine, Engine, SamplingParams
-from modcore.errors import InvalidRequest, ModcoreError
+from modcore.errors import EngineBusy, EngineClosed, InvalidRequest
 
 GREEDY = SamplingParams(max_tokens=16, temperature=0.0)
 LONG = SamplingParams(max_tokens=400, temperature=0.0)
@@ -80,7 +80,51 @@ async def test_shutting_down_ends_running_answers_with_an_error(text_checkpoint:
     engine = AsyncEngine(Engine.from_pretrained(text_checkpoint))
     answer = await engine.submit("the", LONG)
     await asyncio.to_thread(engine.close)
-    with pytest.raises(ModcoreError, match="shut down"):
+    with pytest.raises(EngineClosed, match="shut down"):
         await read(answer)
-    with pytest.raises(ModcoreError, match="shutting down"):
+    with pytest.raises(EngineClosed):
         await engine.submit("the", GREEDY)
+
+
+async def test_closing_an_answer_wakes_whoever_reads_it(running: AsyncEngine) -> None:
+    answer = await running.submit("the", LONG)
+    reader = asyncio.create_task(read(answer))
+    await asyncio.sleep(0.05)
+    answer.close()
+    async with asyncio.timeout(10):
+        await reader
+    await until_idle(running)
+
+
+async def test_callers_in_other_threads_and_tasks_get_what_is_theirs(running: AsyncEngine) -> None:
+    expected = running.engine.generate("the", GREEDY)[0].text
+    asked = [await running.submit("the", GREEDY) for _ in range(6)]
+    async with asyncio.timeout(60):
+        together = await asyncio.gather(
+            *map(read, asked),
+            *(asyncio.to_thread(running.engine.generate, "the", GREEDY) for _ in range(3)),
+        )
+    assert together[:6] == [expected] * 6
+    assert [answer[0].text for answer in together[6:]] == [expected] * 3
+
+
+async def test_more_than_may_wait_are_refused(text_checkpoint: Path) -> None:
+    engine = AsyncEngine(Engine.from_pretrained(text_checkpoint, max_batch=1), max_waiting=2)
+    held = [await engine.submit("the", LONG)]
+    with pytest.raises(EngineBusy, match="2 requests"):
+        for _ in range(5):
+            held.append(await engine.submit("the", LONG))
+    await asyncio.to_thread(engine.close)
+
+
+async def test_engine_that_fails_ends_all_answers_and_says_so(
+    running: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = await running.submit("the", LONG)
+    assert running.is_alive
+    monkeypatch.setattr(running.engine.scheduler, "extend", lambda: 1 / 0)
+    with pytest.raises(EngineClosed, match="ZeroDivisionError"):
+        await read(answer)
+    with pytest.raises(EngineClosed, match="ZeroDivisionError"):
+        await running.submit("the", GREEDY)
+    assert not running.is_alive

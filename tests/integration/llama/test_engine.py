@@ -190,8 +190,9 @@ def test_step_that_fails_ends_its_requests_and_the_engine_goes_on(
     assert engine.generate("the quick", GREEDY)[0].text
 
 
+@pytest.mark.parametrize("params", [GREEDY, SamplingParams(), SamplingParams(top_p=0.5)], ids=str)
 def test_values_that_are_not_finite_end_their_request_alone(
-    text_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    text_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, params: SamplingParams
 ) -> None:
     engine = Engine.from_pretrained(text_checkpoint)
     forward = engine.model.forward
@@ -202,16 +203,53 @@ def test_values_that_are_not_finite_end_their_request_alone(
         return logits
 
     monkeypatch.setattr(engine.model, "forward", spoiled)
-    first, second = engine.add("the", GREEDY), engine.add("fox", GREEDY)
+    first, second = (engine.prepare(prompt, params) for prompt in ("the", "fox"))
+    for request in (first, second):
+        engine.scheduler.add(request)
     engine.step()
     assert first.error and "not finite" in str(first.error)
-    assert not second.is_done
+    assert not second.error and len(second.output_ids) == 1
+
+
+def test_token_that_cannot_be_decoded_ends_its_request_alone(text_checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(text_checkpoint)
+    first, second = (engine.prepare(prompt, GREEDY) for prompt in ("the", "fox"))
+    first._detokenizer.push = lambda token: 1 / 0  # type: ignore[union-attr,method-assign]
+    for request in (first, second):
+        engine.scheduler.add(request)
+    engine.step()
+    assert "ZeroDivisionError" in str(first.error)
+    assert not second.error
+
+
+def test_stream_that_is_never_read_asks_for_nothing(engine: Engine) -> None:
+    engine.stream("the", GREEDY)
+    assert not engine.scheduler.has_work
+
+
+def test_answer_that_another_thread_aborts_ends_as_it_is(text_checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(text_checkpoint)
+    stream = engine.stream("the", SamplingParams(max_tokens=400, temperature=0.0))
+    next(stream)
+    engine.abort(next(iter(engine.scheduler.running)))
+    assert list(stream)[-1].finish_reason == "abort"
+
+
+def test_text_that_is_not_unicode_is_refused(engine: Engine) -> None:
+    for prompt in ("a\ud800", [{"role": "user", "content": "a\ud800"}]):
+        with pytest.raises(InvalidRequest, match="half a character"):
+            engine.generate(prompt, GREEDY)
+
+
+def test_tap_at_no_point_is_refused_with_the_near_one(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match=r"did you mean 'layers\.0\.attn_out'"):
+        engine.logits([5], taps={"layers.0.attnout": torch.zeros_like})
 
 
 def test_checkpoint_without_a_tokenizer_takes_ids(write_checkpoint: Callable[..., Path]) -> None:
     engine = Engine.from_pretrained(write_checkpoint(llama_config()))
     assert engine.generate([[3, 4]], GREEDY)[0].text == ""
-    with pytest.raises(CheckpointError, match="no tokenizer"):
+    with pytest.raises(InvalidRequest, match="no tokenizer"):
         engine.generate(["text"], GREEDY)
 
 

@@ -165,7 +165,9 @@ def test_unknown_model_is_404(client: openai.OpenAI) -> None:
         ("prompt", "fox " * 3000),
         ("prompt", ["a"] * 1000),
         ("n", 3),
+        ("n", True),
         ("logprobs", 2),
+        ("logprobs", 0),
         ("presence_penalty", 1.0),
         ("logit_bias", {"5": 1}),
         ("stream", "yes"),
@@ -209,6 +211,15 @@ def test_bad_chat_is_400_with_its_param(
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(**{"model": MODEL, "messages": CHAT, **options})
     assert caught.value.param == param
+
+
+def test_fields_that_change_nothing_are_taken_and_others_refused(client: openai.OpenAI) -> None:
+    harmless: dict[str, Any] = {"user": "me", "n": 1, "presence_penalty": 0, "logit_bias": {}}
+    assert complete(client, **harmless).choices
+    for field in ("top_k", "min_p", "temprature", "max_completion_tokens"):
+        with pytest.raises(openai.BadRequestError) as caught:
+            complete(client, extra_body={field: 1})
+        assert caught.value.param == field
 
 
 def test_bad_value_in_a_stream_is_400_and_not_a_stream(client: openai.OpenAI) -> None:

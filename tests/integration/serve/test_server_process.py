@@ -84,6 +84,7 @@ def test_with_the_key_the_client_is_answered_and_health_is_open(locked: ServerPr
         ("POST", "/v1/completions", b"\xff\xfe{}", 400),
         ("POST", "/v1/completions", b"[" * 100_000, 400),
         ("POST", "/v1/completions", b"{}", 400),
+        ("POST", "/v1/completions", b'{"prompt": "half \\ud800"}', 400),
         ("POST", "/v1/chat/completions", b'{"messages": "hi"}', 400),
         ("POST", "/v1/completions", b"x" * (9 << 20), 413),
         ("GET", "/v1/completions", None, 405),
@@ -99,6 +100,22 @@ def test_malformed_request_gets_an_openai_shaped_error(
     assert got == status
     assert set(answer["error"]) == {"message", "type", "param", "code"}
     assert "Traceback" not in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://evil.example:8000", 403),
+        ("null", 403),
+        ("http://[", 403),
+        ("http://localhost:3000", 200),
+        ("http://127.0.0.1:8000", 200),
+    ],
+)
+def test_web_page_of_another_host_is_not_answered_without_a_key(
+    server: ServerProcess, origin: str, status: int
+) -> None:
+    assert ask(server, headers={"origin": origin})[0] == status
 
 
 def test_json_error_says_where(server: ServerProcess) -> None:

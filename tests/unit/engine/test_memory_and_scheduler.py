@@ -45,7 +45,7 @@ def test_more_rows_than_there_are_is_an_error_with_the_numbers() -> None:
 
 
 def request(prompt: int, limit: int) -> Request:
-    return Request([1] * prompt, SamplingParams(), limit, frozenset(), None)
+    return Request([1] * prompt, SamplingParams(), limit)
 
 
 def scheduler(tokens: int, lines: int = 8) -> Scheduler:

@@ -10,7 +10,7 @@ import torch
 
 from checkpoints import llama_config
 from modcore.checkpoint import read_config
-from modcore.engine.config import ConfigReader
+from modcore.engine.config_reader import ConfigReader
 from modcore.engine.weights import Shard
 from modcore.engine.weights.loader import load_weights
 from modcore.engine.weights.safetensors_files import SafetensorsFiles

@@ -81,15 +81,24 @@ def _exit_code(words: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        raise
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            raise
         if debug:
             import traceback
 
             traceback.print_exception(error)
         print(_sentence(error), file=sys.stderr)
         return error.exit_code if isinstance(error, ModcoreError) else 1
+
+
+def _reader_has_gone() -> bool:
+    """Whether the broken pipe is our own output's, which nobody reads any more."""
+    import select
+
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _exit_code_of(stop: SystemExit) -> int:
@@ -112,6 +121,10 @@ def _sentence(error: Exception) -> str:
 
 
 def _run(words: list[str]) -> int:
+    if "MODCORE_PARENT_PIPE" in os.environ:  # a launcher has started this process
+        from modcore.deploy.parent import end_with_parent
+
+        end_with_parent()
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview().format_help(), end="")
         return 0 if words else 2

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from modcore.cli.generate import add_engine_arguments
-from modcore.deploy.parent import end_with_parent
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -38,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the checkpoint and serve it until SIGTERM or SIGINT."""
-    end_with_parent()
     try:
         from modcore.serve import server
         from modcore.serve.app import create_app
@@ -90,7 +88,7 @@ def _api_key(args: argparse.Namespace) -> str | None:
         return None
     if not key.strip() or not key.isascii() or not key.isprintable():
         raise InvalidRequest("the key has to be printable ASCII and not empty.", param="api_key")
-    return str(key)
+    return str(key).strip()
 
 
 COMMAND = Command("serve", "Serve a checkpoint over HTTP, with the OpenAI API.", add_arguments, run)

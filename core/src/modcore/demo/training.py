@@ -42,6 +42,9 @@ class Training:
 def train(text: str, directory: Path, progress: Progress) -> Training:
     """Learn `text` by heart and save model and tokenizer to `directory`."""
     torch.manual_seed(0)
+    # Threads wait for each other after every operation. In a model this small that gains little on an
+    # idle machine, and when another program takes one of their cores it costs fifty times the work.
+    torch.set_num_threads(1)
     tokenizer = _train_tokenizer(text)
     model = LlamaForCausalLM(_config(len(tokenizer), tokenizer.eos_token_id))
     training = _learn(model, torch.tensor(tokenizer(text)["input_ids"]), progress)

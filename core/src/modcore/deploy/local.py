@@ -12,16 +12,18 @@ import queue
 import subprocess
 import sys
 import threading
-from typing import IO
 
 from modcore.deploy.parent import PARENT_PIPE
 from modcore.errors import ServiceError
 from modcore.plugins.records import ServiceSpec
 from modcore.plugins.verdicts import ALLOW, list_plugins
 
+#: What a child does not inherit: a key that this process may serve under is not the child's.
+_PRIVATE = frozenset({"MODCORE_API_KEY"})
+
 
 class LocalService:
-    """A child process; see `Service`."""
+    """A child process; see `Service`. Once it is ready, what it says on stderr goes to ours."""
 
     def __init__(self, spec: ServiceSpec, process: subprocess.Popen[str]) -> None:
         self.name = spec.name
@@ -30,20 +32,26 @@ class LocalService:
         self._last_words: collections.deque[str] = collections.deque(maxlen=20)
         self._urls: queue.Queue[str] = queue.Queue()
         self._readers = [
-            threading.Thread(target=self._read, args=(stream,), daemon=True)
-            for stream in (process.stdout, process.stderr)
+            threading.Thread(target=self._read_output, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
         ]
         for reader in self._readers:
             reader.start()
 
-    def _read(self, stream: IO[str]) -> None:
-        # Read to the end: a child whose pipe is full would stand still.
-        for line in stream:
+    # Both are read to the end: a child whose pipe is full would stand still.
+
+    def _read_output(self) -> None:
+        for line in self.process.stdout or ():
             self._last_words.append(line.rstrip())
             if line.startswith("url: "):
                 self._urls.put(line.removeprefix("url: ").strip())
-        if stream is self.process.stdout:
-            self._urls.put("")  # the child has ended, or never will say it
+        self._urls.put("")  # it has ended, or will never say it
+
+    def _read_errors(self) -> None:
+        for line in self.process.stderr or ():
+            self._last_words.append(line.rstrip())
+            if self.url:
+                print(f"{self.name}: {line.rstrip()}", file=sys.stderr)
 
     def wait_until_ready(self, timeout: float) -> None:
         """Wait `timeout` seconds for the child to name its URL; raises ServiceError."""
@@ -75,10 +83,11 @@ class LocalService:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if self.process.stdin:
-            self.process.stdin.close()
         for reader in self._readers:
             reader.join(1.0)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
         return self.process.returncode
 
 
@@ -87,27 +96,31 @@ class LocalLauncher:
 
     def launch(self, spec: ServiceSpec) -> LocalService:
         """Start `spec` and return it when it is ready; raises ServiceError with the child's words."""
-        plugins = {entry.dist for entry in list_plugins() if entry.status in ("ok", "duplicate")}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "modcore", *spec.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             errors="replace",
-            env={
-                **os.environ,
-                ALLOW: ",".join(sorted(plugins)),
-                PARENT_PIPE: "1",
-                "PYTHONUNBUFFERED": "1",
-                **spec.environment,
-            },
+            env=_environment(spec),
         )
         service = LocalService(spec, process)
         try:
             service.wait_until_ready(spec.ready_timeout)
         except BaseException:
-            process.kill()
-            process.wait()
+            service.stop(timeout=0.0)
             raise
         return service
+
+
+def _environment(spec: ServiceSpec) -> dict[str, str]:
+    plugins = {entry.dist for entry in list_plugins() if entry.status in ("ok", "duplicate")}
+    inherited = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
+    ours = {
+        ALLOW: ",".join(sorted(plugins)),
+        PARENT_PIPE: "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    return {**inherited, **ours, **spec.environment}

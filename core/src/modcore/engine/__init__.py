@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modcore.engine.async_engine import Answer, AsyncEngine
     from modcore.engine.engine import Engine
+    from modcore.engine.prompts import Prompt
     from modcore.engine.request import Generation, Piece, Usage
     from modcore.engine.sampling import SamplingParams
 
@@ -21,11 +22,21 @@ _HOMES = {
     "Engine": "engine",
     "Generation": "request",
     "Piece": "request",
+    "Prompt": "prompts",
     "SamplingParams": "sampling",
     "Usage": "request",
 }
 
-__all__ = ["Answer", "AsyncEngine", "Engine", "Generation", "Piece", "SamplingParams", "Usage"]
+__all__ = [
+    "Answer",
+    "AsyncEngine",
+    "Engine",
+    "Generation",
+    "Piece",
+    "Prompt",
+    "SamplingParams",
+    "Usage",
+]
 
 
 def __getattr__(name: str) -> Any:

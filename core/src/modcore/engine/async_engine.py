@@ -9,37 +9,49 @@ import weakref
 from types import TracebackType
 from typing import Self
 
-from modcore.engine.engine import Engine, Prompt
+from modcore.engine.engine import Engine
+from modcore.engine.prompts import Prompt
 from modcore.engine.request import Piece, Request
 from modcore.engine.sampling import SamplingParams
-from modcore.errors import ModcoreError
+from modcore.errors import EngineBusy, EngineClosed, ModcoreError
 
 
 class AsyncEngine:
-    """Runs `engine` in a thread of its own until `close`."""
+    """Runs `engine` in a thread of its own until `close`.
 
-    def __init__(self, engine: Engine) -> None:
+    `max_waiting` bounds the requests that wait to be started.
+    """
+
+    def __init__(self, engine: Engine, max_waiting: int = 1024) -> None:
         self.engine = engine
-        self._answers: dict[Request, weakref.ref[Answer]] = {}
+        self.max_waiting = max_waiting
+        self._unfinished: set[Request] = set()
         self._aborted: list[Request] = []
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed: ModcoreError | None = None
         self._thread = threading.Thread(target=self._run, name="modcore engine", daemon=True)
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests are taken and answered."""
+        return self._closed is None and self._thread.is_alive()
 
     async def submit(self, prompt: Prompt, params: SamplingParams) -> Answer:
         """Queue `prompt`; returns its answer, to be read piece by piece.
 
-        Raises InvalidRequest here, before anything is generated.
+        Raises InvalidRequest here, before anything is generated, EngineBusy when too many wait, and
+        EngineClosed when the engine has been shut down.
         """
         # Tokenizing a long prompt takes a while; the event loop has other callers.
-        ids = await asyncio.to_thread(self.engine.encode, prompt)
-        request = self.engine.new_request(ids, params)
+        request = await asyncio.to_thread(self.engine.prepare, prompt, params)
         answer = Answer(self, request)
         with self._changed:
             if self._closed:
-                raise ModcoreError("The engine is shutting down; send the request elsewhere.")
-            self._answers[request] = weakref.ref(answer)
+                raise self._closed
+            if len(self.engine.scheduler.waiting) >= self.max_waiting:
+                raise EngineBusy(f"{self.max_waiting} requests are waiting; try again later.")
+            self._unfinished.add(request)
             self.engine.scheduler.add(request)
             self._changed.notify()
         return answer
@@ -47,31 +59,34 @@ class AsyncEngine:
     def abort(self, request: Request) -> None:
         """End a request before the next step; harmless when it has ended. Never waits for a step."""
         with self._changed:
-            if self._answers.pop(request, None) is not None:
-                self._aborted.append(request)
-                self._changed.notify()
+            self._aborted.append(request)
+            self._changed.notify()
 
     def shut_down(self) -> None:
         """End what still runs with an error, and take nothing new. Does not wait."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+        self._shut_down(EngineClosed("The engine has been shut down."))
 
     def close(self) -> None:
         """Shut down, and wait until the thread has ended."""
         self.shut_down()
         self._thread.join()
 
-    def _run(self) -> None:
-        while self._wait_for_work():
-            for request in self.engine.step():
-                self._deliver(request)
+    def _shut_down(self, reason: ModcoreError) -> None:
         with self._changed:
-            unfinished = list(self._answers)
-        for request in unfinished:
-            request.error = ModcoreError("The engine was shut down before the answer was finished.")
-            self.engine.abort(request)
-            self._deliver(request)
+            self._closed = self._closed or reason
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self.engine.step()
+                self._forget_finished()
+        except BaseException as error:  # whatever it is, nobody may wait for this thread in vain
+            reason = EngineClosed(f"The engine has failed: {type(error).__name__}: {error}")
+            reason.__cause__ = error
+            self._shut_down(reason)
+        finally:
+            self._end_all()
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to step; frees what was aborted. False once closed."""
@@ -82,20 +97,20 @@ class AsyncEngine:
             aborted, self._aborted = self._aborted, []
         for request in aborted:
             self.engine.abort(request)
-        return not self._closed
+        return self._closed is None
 
-    def _deliver(self, request: Request) -> None:
+    def _forget_finished(self) -> None:
         with self._changed:
-            reference = self._answers.get(request)
-            if request.is_done:
-                self._answers.pop(request, None)
-        answer = reference() if reference else None
-        if answer is None:
-            return
-        while request.pieces:
-            answer.put(request.pieces.popleft())
-        if request.error:
-            answer.put(request.error)
+            self._unfinished = {each for each in self._unfinished if not each.is_done}
+
+    def _end_all(self) -> None:
+        with self._changed:
+            unfinished, self._unfinished = self._unfinished, set()
+            assert self._closed is not None
+            reason = self._closed
+        for request in unfinished:
+            request.fail(reason)
+            self.engine.abort(request)
 
 
 class Answer:
@@ -110,15 +125,16 @@ class Answer:
         self._finished = False
         self._abort = weakref.finalize(self, engine.abort, request)
         self._abort.atexit = False
+        mailbox = weakref.WeakMethod(self._put)
+        request.deliver = lambda item: put(item) if (put := mailbox()) else None
 
-    def put(self, item: Piece | ModcoreError) -> None:
-        """Called by the engine's thread."""
+    def _put(self, item: Piece | ModcoreError) -> None:
         # A loop that has been closed has nobody waiting any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
 
     def close(self) -> None:
-        """End the request, if it has not ended."""
+        """End the request, if it has not ended; whoever reads gets a last piece, ``abort``."""
         self._abort()
 
     def __aiter__(self) -> Self:

@@ -10,33 +10,48 @@ from collections.abc import Callable, Sequence
 
 #: What an unfinished UTF-8 sequence decodes to.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_CONTEXT = 6  # prompt tokens that the first piece is decoded with, for the space between the two
+_CONTEXT = 8  # tokens that a new one is decoded with; no character spans more
 
 
 class Detokenizer:
-    """Decodes a window of the last tokens, so that a piece costs the same at any length."""
+    """Decodes a window of the last tokens, so that a piece costs the same at any length.
+
+    `decode` is the tokenizer's; the first piece is decoded with the end of the prompt, for the
+    space between the two.
+    """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], prompt_ids: Sequence[int]) -> None:
         self._decode = decode
         self._window = list(prompt_ids[-_CONTEXT:])
-        self._shown = decode(self._window)
-        if self._shown.endswith(REPLACEMENT):
-            self._window, self._shown = [], ""
+        text = decode(self._window)
+        if text.endswith(REPLACEMENT):  # half a character, which the answer must not complete twice
+            self._window, text = [], ""
+        self._shown = len(text)
 
     def push(self, token: int) -> str:
         """The text that `token` completes; empty while a character is unfinished."""
         self._window.append(token)
         text = self._decode(self._window)
-        if text.endswith(REPLACEMENT) or len(text) <= len(self._shown):
-            return ""
-        piece = text[len(self._shown) :]
-        self._window = self._window[-_CONTEXT:]
-        self._shown = self._decode(self._window)
+        finished = len(text) - _unfinished(text)
+        piece = text[self._shown : finished]
+        self._shown = max(self._shown, finished)
+        if len(self._window) > 2 * _CONTEXT:
+            self._window = self._window[-_CONTEXT:]
+            text = self._decode(self._window)
+            self._shown = len(text) - _unfinished(text)
         return piece
 
     def flush(self) -> str:
         """What remains at the end: an unfinished character, shown as the replacement character."""
-        return self._decode(self._window)[len(self._shown) :]
+        return self._decode(self._window)[self._shown :]
+
+
+def _unfinished(text: str) -> int:
+    """How many characters at the end of `text` may yet become another one.
+
+    A UTF-8 character has four bytes at most, so three may stand at the end as replacements.
+    """
+    return min(len(text) - len(text.rstrip(REPLACEMENT)), 3)
 
 
 class StopStrings:

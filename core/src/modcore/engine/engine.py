@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-import functools
+import difflib
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 
-from modcore.checkpoint import checkpoint_directory, read_config, read_json_object
-from modcore.engine.batch import decode_batch, prefill_batch
+from modcore.checkpoint import checkpoint_directory, read_config
+from modcore.engine.batch import make_batch
 from modcore.engine.detokenizer import Detokenizer
 from modcore.engine.memory import RequestTable
 from modcore.engine.model import TpPartBaseModel
+from modcore.engine.prompts import Prompt, PromptReader, as_params, as_prompts
 from modcore.engine.request import Generation, Piece, Request
 from modcore.engine.sampling import SamplingParams, sample
 from modcore.engine.scheduler import Scheduler
 from modcore.engine.state import Tap
-from modcore.engine.tokenizer import Tokenizer, has_tokenizer
-from modcore.errors import CheckpointError, InvalidRequest, ModcoreError, ModelNotServed
+from modcore.engine.tokenizer import Tokenizer
+from modcore.errors import InvalidRequest, ModcoreError, ModelNotServed, PluginError, StepFailed
 from modcore.plugins import BuildOptions, plugin_manager
 from modcore.plugins.matching import explain
 
 DTYPES = ("auto", "float32", "bfloat16")
 
-#: A prompt: text, token ids, or chat messages as the OpenAI API writes them.
-Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
-
 
 class Engine:
     """A model, its tokenizer and its scheduler.
 
-    Several threads may use one engine: each step is taken under a lock, and whoever waits for an
-    answer takes the steps.
+    Several threads may use one engine: each step is taken under a lock by someone who waits for an
+    answer, and the pieces go to whom they belong.
     """
 
     def __init__(self, model: TpPartBaseModel, directory: Path) -> None:
         self.model = model
-        self.directory = directory
-        table = RequestTable(
-            model.options.max_batch, min(self.max_length, model.mem_manager.tokens), model.device
-        )
+        self.prompts = PromptReader(directory)
+        self.eos_token_ids = self.prompts.eos_token_ids()
+        table = RequestTable(model.options.max_batch, self.capacity, model.device)
         self.scheduler = Scheduler(model.mem_manager, table)
-        self.eos_token_ids = self._read_eos_token_ids()
         self._lock = threading.RLock()
 
     @classmethod
@@ -78,9 +74,32 @@ class Engine:
             path=directory, dtype=dtype, kv_tokens=kv_tokens, max_batch=max_batch
         )
         model = manager.build_model(explanation.chosen, options)
-        return cls(cast(TpPartBaseModel, model), directory)
+        if not isinstance(model, TpPartBaseModel):
+            chosen = explanation.chosen
+            raise PluginError(
+                f"{chosen.dist} {chosen.version} built a {type(model).__name__} for {chosen.id}, "
+                "which is not a text model of the engine; update the package."
+            )
+        return cls(model, directory)
 
-    # What is asked of it
+    @property
+    def max_length(self) -> int:
+        """The context: prompt and answer together, in tokens."""
+        return self.model.context_length
+
+    @property
+    def capacity(self) -> int:
+        """The most tokens that one request can have: the context, or the KV cache if it is smaller."""
+        return min(self.max_length, self.model.mem_manager.tokens)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's tokenizer; raises CheckpointError when there is none or it cannot be read."""
+        return self.prompts.tokenizer
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """The token ids of `prompt`; raises InvalidRequest when it is empty."""
+        return self.prompts.encode(prompt)
 
     def generate(
         self,
@@ -92,14 +111,17 @@ class Engine:
         `params` is one for all, or one each. Raises InvalidRequest when a prompt is empty or longer
         than the context.
         """
-        many = _as_prompts(prompts)
-        each = _as_params(params, len(many))
-        requests: list[Request] = []
+        many = as_prompts(prompts)
+        each = as_params(params, len(many))
+        requests = [self.prepare(*pair) for pair in zip(many, each, strict=True)]
+        answers = [_Inbox(request) for request in requests]
         try:
-            requests.extend(
-                self.add(prompt, param) for prompt, param in zip(many, each, strict=True)
-            )
-            return [self._finished(request) for request in requests]
+            for request in requests:
+                self.scheduler.add(request)
+            for request in requests:
+                while not request.is_done:
+                    self.step()
+            return [answer.generation() for answer in answers]
         finally:
             for request in requests:
                 self.abort(request)
@@ -107,16 +129,17 @@ class Engine:
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Piece]:
         """Answer `prompt` piece by piece; the pieces' texts, joined, are the answer's text.
 
-        Leaving the loop early ends the request.
+        Leaving the loop early ends the request. Raises InvalidRequest at once, as `generate` does.
         """
-        request = self.add(prompt, params or SamplingParams())
-        return self._stream(request)
+        return self._stream(self.prepare(prompt, params or SamplingParams()))
 
     def _stream(self, request: Request) -> Iterator[Piece]:
+        inbox = _Inbox(request)
+        self.scheduler.add(request)
         try:
-            while not request.is_done or request.pieces:
-                while request.pieces:
-                    yield request.pieces.popleft()
+            while not request.is_done or inbox.pieces:
+                while inbox.pieces:
+                    yield inbox.pieces.popleft()
                 if not request.is_done:
                     self.step()
             if request.error:
@@ -129,196 +152,164 @@ class Engine:
     ) -> torch.Tensor:
         """The logits of every position of `token_ids`, ``[len, vocab]`` float32.
 
-        `taps` read or replace the activations at named points (see `engine.layers.template`).
+        `taps` read or replace the activations at named points (see `engine.layers.template`); a
+        name that is no point of this model is refused.
         """
+        self._verify_taps(taps or {})
+        self._verify_prompt(list(token_ids), room=0)
+        request = Request(list(token_ids), SamplingParams(), limit=0)
         with self._lock:
-            request = self.new_request(list(token_ids), SamplingParams(max_tokens=1), room=0)
             try:
                 if not self.scheduler.admit_one(request):
                     raise ModcoreError(
                         "The KV cache is taken by running requests; wait for them to end."
                     )
-                ids, state = self._prefill_batch([request])
-                state.all_logits = True
-                state.taps = dict(taps or {})
                 # A copy outside inference mode: the caller may change it in place.
-                return self.model.forward(ids, state).clone()
+                return self._forward([request], is_prefill=True, all_logits=True, taps=taps).clone()
             finally:
                 self.scheduler.finish(request)
 
-    # Requests and steps
+    # What a server uses: requests prepared anywhere, steps taken by one thread.
 
-    def add(self, prompt: Prompt, params: SamplingParams) -> Request:
-        """Queue a prompt; its pieces appear in ``request.pieces`` as steps are taken."""
-        request = self.new_request(self.encode(prompt), params)
-        self.scheduler.add(request)
-        return request
+    def prepare(self, prompt: Prompt, params: SamplingParams) -> Request:
+        """A request for `prompt`, not queued yet.
+
+        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
+        """
+        ids = self.encode(prompt)
+        self._verify_prompt(ids, room=1)
+        rest = self.capacity - len(ids)
+        limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
+        detokenizer = (
+            Detokenizer(self.tokenizer.decode, ids) if self.prompts.has_tokenizer else None
+        )
+        return Request(ids, params, limit, self.eos_token_ids, detokenizer)
 
     def abort(self, request: Request) -> None:
         """End a request and free what it holds; harmless when it has ended."""
         with self._lock:
             self.scheduler.finish(request)
+            request.abort()
 
-    def step(self) -> list[Request]:
-        """One step for all requests that can take one; returns those that took it."""
+    def step(self) -> None:
+        """One step for all requests that can take one; their pieces are delivered."""
         with self._lock:
             starting = self.scheduler.admit()
-            requests = starting or list(self.scheduler.running)
-            if not requests:
-                return []
+            requests = starting or (self.scheduler.extend() if self.scheduler.running else [])
             try:
-                self._advance(requests, is_prefill=bool(starting))
+                if requests:
+                    self._advance(requests, is_prefill=bool(starting))
             except Exception as error:
-                self._fail(requests, error)
-            for request in requests:
-                if request.is_done:
-                    self.scheduler.finish(request)
-            return requests
+                for request in requests:
+                    request.fail(_step_failed(error))
+            finally:
+                for request in requests:
+                    if request.is_done:
+                        self.scheduler.finish(request)
 
     def _advance(self, requests: list[Request], *, is_prefill: bool) -> None:
-        if is_prefill:
-            ids, state = self._prefill_batch(requests)
-        else:
-            ids, state = decode_batch(
-                self.scheduler.extend(),
-                self.model.infer_state_class,
-                self.model.mem_manager,
-                self.scheduler.table,
-            )
-        logits = self.model.forward(ids, state)
+        logits = self._forward(requests, is_prefill=is_prefill)
+        finite = torch.isfinite(logits).all(dim=-1)
+        logits = torch.where(finite[:, None], logits, 0.0)
         tokens = sample(logits, [r.params for r in requests], [r.generator for r in requests])
-        finite = torch.isfinite(logits).all(dim=-1).tolist()
-        for request, token, is_finite in zip(requests, tokens, finite, strict=True):
-            if is_finite:
+        for request, token, is_finite in zip(requests, tokens, finite.tolist(), strict=True):
+            if not is_finite:
+                request.fail(
+                    StepFailed("The model computed values that are not finite; try dtype float32.")
+                )
+                continue
+            try:
                 request.accept(token)
-            else:
-                request.error = ModcoreError(
-                    "The model computed values that are not finite; try dtype float32."
+            except (
+                Exception
+            ) as error:  # a tokenizer may raise on any token, and only this request has it
+                request.fail(_step_failed(error))
+
+    def _forward(
+        self,
+        requests: list[Request],
+        *,
+        is_prefill: bool,
+        all_logits: bool = False,
+        taps: Mapping[str, Tap] | None = None,
+    ) -> torch.Tensor:
+        ids, state = make_batch(
+            requests,
+            self.model.infer_state_class,
+            self.scheduler.memory,
+            self.scheduler.table,
+            is_prefill=is_prefill,
+        )
+        state.all_logits = all_logits
+        state.taps = dict(taps or {})
+        logits = self.model.forward(ids, state)
+        for request in requests:
+            request.rows_filled = request.rows_held
+        return logits
+
+    def _verify_prompt(self, ids: list[int], room: int) -> None:
+        """`room` is the number of tokens that must fit behind the prompt."""
+        if not ids:
+            raise InvalidRequest("The prompt is empty; give it at least one token.", param="prompt")
+        if len(ids) + room > self.max_length:
+            raise InvalidRequest(
+                f"The prompt has {len(ids)} tokens, too many for a context of {self.max_length}"
+                f"{' with room for an answer' if room else ''}; shorten it.",
+                param="prompt",
+            )
+        if len(ids) + room > self.capacity:
+            raise InvalidRequest(
+                f"The prompt has {len(ids)} tokens, too many for a KV cache of "
+                f"{self.capacity}; shorten it, or give the engine more kv_tokens.",
+                param="prompt",
+            )
+        for token in ids:
+            if type(token) is not int or not 0 <= token < self.model.vocab_size:
+                raise InvalidRequest(
+                    f"The prompt holds {token!r}, which is not one of this model's "
+                    f"{self.model.vocab_size} tokens.",
+                    param="prompt",
                 )
 
-    def _prefill_batch(self, requests: list[Request]) -> tuple[torch.Tensor, Any]:
-        return prefill_batch(
-            requests, self.model.infer_state_class, self.model.mem_manager, self.scheduler.table
-        )
+    def _verify_taps(self, taps: Mapping[str, Tap]) -> None:
+        points = self.model.points()
+        for name in taps:
+            if name not in points:
+                close = difflib.get_close_matches(name, points, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"points: {', '.join(points)}."
+                raise InvalidRequest(f"{name!r} is no point of this model; {hint}", param="taps")
 
-    def _fail(self, requests: list[Request], error: Exception) -> None:
-        for request in requests:
-            request.error = ModcoreError(f"The step failed: {type(error).__name__}: {error}")
-            request.error.__cause__ = error
 
-    def _finished(self, request: Request) -> Generation:
-        while not request.is_done:
-            self.step()
+class _Inbox:
+    """Keeps the pieces of a request for whoever asked."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.pieces: deque[Piece] = deque()
+        request.deliver = self._put
+
+    def _put(self, item: Piece | ModcoreError) -> None:
+        if isinstance(item, Piece):
+            self.pieces.append(item)
+
+    def generation(self) -> Generation:
+        """The whole answer; raises the error that ended it."""
+        request = self.request
         if request.error:
             raise request.error
         assert request.finish_reason is not None
-        text = "".join(piece.text for piece in request.pieces)
+        text = "".join(piece.text for piece in self.pieces)
         return Generation(text, request.output_ids, request.finish_reason, request.usage)
 
-    def new_request(self, ids: list[int], params: SamplingParams, room: int = 1) -> Request:
-        """A request for the prompt `ids`, which must leave `room` for so many tokens more.
 
-        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
-        """
-        self._verify_prompt(ids, room)
-        rest = min(self.max_length, self.model.mem_manager.tokens) - len(ids)
-        limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
-        detokenizer = Detokenizer(self.tokenizer.decode, ids) if self._has_tokenizer else None
-        return Request(ids, params, limit, self.eos_token_ids, detokenizer)
-
-    def _verify_prompt(self, ids: list[int], room: int) -> None:
-        if not ids:
-            raise InvalidRequest("The prompt is empty; give it at least one token.", param="prompt")
-        for token in ids:
-            if (
-                isinstance(token, bool)
-                or not isinstance(token, int)
-                or not 0 <= token < self.model.vocab_size
-            ):
-                raise InvalidRequest(
-                    f"The prompt holds {token!r}, which is not a token of this model's {self.model.vocab_size}.",
-                    param="prompt",
-                )
-        if len(ids) + room > self.max_length:
-            raise InvalidRequest(
-                f"The prompt has {len(ids)} tokens, too many for a context of {self.max_length} "
-                "with room for an answer; shorten it.",
-                param="prompt",
-            )
-        if len(ids) + room > self.model.mem_manager.tokens:
-            raise InvalidRequest(
-                f"The prompt has {len(ids)} tokens, too many for a KV cache of "
-                f"{self.model.mem_manager.tokens}; shorten it, or give the engine more kv_tokens.",
-                param="prompt",
-            )
-
-    # Text
-
-    @property
-    def max_length(self) -> int:
-        """The context: prompt and answer together, in tokens."""
-        return self.model.context_length
-
-    @functools.cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The checkpoint's tokenizer, read when text is first met."""
-        return Tokenizer(self.directory)
-
-    @functools.cached_property
-    def _has_tokenizer(self) -> bool:
-        return has_tokenizer(self.directory)
-
-    def encode(self, prompt: Prompt) -> list[int]:
-        """The token ids of `prompt`; raises InvalidRequest when it is empty."""
-        if isinstance(prompt, str):
-            if not prompt:
-                raise InvalidRequest("The prompt is empty; give it some text.", param="prompt")
-            return self.tokenizer.encode(prompt)
-        if prompt and isinstance(prompt[0], Mapping):
-            return self.tokenizer.encode_chat(cast(Sequence[Mapping[str, Any]], prompt))
-        return list(cast(Sequence[int], prompt))
-
-    def _read_eos_token_ids(self) -> frozenset[int]:
-        """The tokens that end an answer: generation_config.json says, else config.json, else the tokenizer."""
-        for name in ("generation_config.json", "config.json"):
-            file = self.directory / name
-            value = read_json_object(file).get("eos_token_id") if file.is_file() else None
-            ids = value if isinstance(value, list) else [value]
-            if all(isinstance(token, int) for token in ids) and ids:
-                return frozenset(ids)
-            if value is not None:
-                raise CheckpointError(
-                    f"{file}: eos_token_id is {value!r} where token ids are expected."
-                )
-        if self._has_tokenizer and self.tokenizer.eos_token_id is not None:
-            return frozenset({self.tokenizer.eos_token_id})
-        return frozenset()
+def _step_failed(error: Exception) -> StepFailed:
+    failure = StepFailed(f"The step failed: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 def _need_positive(name: str, value: int | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+    if value is not None and (type(value) is not int or value < 1):
         raise InvalidRequest(
             f"{name} is {value!r}; it has to be a whole number of at least 1.", param=name
         )
-
-
-def _as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """One prompt, or several: ids and messages are sequences too."""
-    if isinstance(prompts, str):
-        return [prompts]
-    if prompts and isinstance(prompts[0], (int, Mapping)):
-        return [cast(Prompt, prompts)]
-    return list(cast(Sequence[Prompt], prompts))
-
-
-def _as_params(
-    params: SamplingParams | Sequence[SamplingParams] | None, count: int
-) -> list[SamplingParams]:
-    if params is None or isinstance(params, SamplingParams):
-        return [params or SamplingParams()] * count
-    if len(params) != count:
-        raise InvalidRequest(
-            f"{len(params)} params for {count} prompts; give one for all, or one each.",
-            param="params",
-        )
-    return list(params)

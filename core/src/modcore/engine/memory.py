@@ -55,6 +55,10 @@ class MemoryManager:
     def free(self, rows: torch.Tensor) -> None:
         """Give `rows` (``[count]``) back."""
         count = rows.numel()
+        if self._free + count > self.tokens:
+            raise ModcoreError(
+                f"{count} KV rows are given back, but only {self.tokens - self._free} are held."
+            )
         self._stack[self._free : self._free + count] = rows
         self._free += count
 

@@ -6,13 +6,14 @@ overrides the steps that differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import torch
 
 from modcore.checkpoint import checkpoint_directory, read_config
-from modcore.engine.config import ConfigReader, TextConfig
+from modcore.engine.config import TextConfig
+from modcore.engine.config_reader import ConfigReader
 from modcore.engine.kernels import select_kernels
 from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInfer
 from modcore.engine.memory import MemoryManager
@@ -46,10 +47,9 @@ class TpPartBaseModel:
     def __init__(
         self,
         options: BuildOptions,
-        shard: Shard = Shard(),  # noqa: B008  frozen
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.options, self.shard, self.progress = options, shard, progress
+        self.options = options
+        self.shard = Shard()  # this rank's part, where weights, heads and rows are shared
         self.weight_dir = checkpoint_directory(options.path)
         self.device = torch.device("cpu")
         self._init_config()
@@ -84,15 +84,9 @@ class TpPartBaseModel:
         self.pre_post_weight = self.pre_and_post_weight_class(self.config)
         self.trans_layers_weight = [self.transformer_weight_class(self.config, i) for i in layers]
         with SafetensorsFiles(self.weight_dir) as files:
-            self.dtype = resolve_dtype(files, self.options.dtype)
-            load_weights(
-                files,
-                [self.pre_post_weight, *self.trans_layers_weight],
-                self.dtype,
-                self.ignored_tensors,
-                self.shard,
-                self.progress,
-            )
+            weights = [self.pre_post_weight, *self.trans_layers_weight]
+            self.dtype = resolve_dtype(files, weights, self.options.dtype)
+            load_weights(files, weights, self.dtype, self.ignored_tensors, self.shard)
 
     def _init_mem_manager(self) -> None:
         """Set the KV cache up."""
@@ -110,11 +104,11 @@ class TpPartBaseModel:
         """Construct the infer layers."""
         kernels = select_kernels(self.device, self.dtype)
         layers = range(self.config.num_hidden_layers)
-        self.pre_infer = self.pre_layer_infer_class(self.config, kernels)
+        self.pre_infer = self.pre_layer_infer_class(self.config, kernels, self.shard)
         self.layers_infer = [
-            self.transformer_layer_infer_class(self.config, kernels, i) for i in layers
+            self.transformer_layer_infer_class(self.config, kernels, self.shard, i) for i in layers
         ]
-        self.post_infer = self.post_layer_infer_class(self.config, kernels)
+        self.post_infer = self.post_layer_infer_class(self.config, kernels, self.shard)
 
     def _init_some_value(self) -> None:
         """Values that the engine asks for."""
@@ -123,6 +117,17 @@ class TpPartBaseModel:
 
     def _init_custom(self) -> None:
         """What only this family needs, such as rotary frequencies."""
+
+    def points(self) -> tuple[str, ...]:
+        """The named points at which activations can be read and replaced."""
+        inside = ("in", "attn_in", "q", "k", "v", "attn_out", "mlp_in", "mlp_out", "out")
+        layers = range(self.config.num_hidden_layers)
+        return (
+            "embed",
+            *(f"layers.{i}.{name}" for i in layers for name in inside),
+            "final_norm",
+            "logits",
+        )
 
     # Running
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +10,8 @@ from modcore.engine.detokenizer import Detokenizer, StopStrings
 from modcore.engine.sampling import SamplingParams
 from modcore.errors import ModcoreError
 
-FinishReason = Literal["stop", "length"]
-
-_numbers = itertools.count(1)
+#: ``abort`` is what ends an answer that nobody waits for any more.
+FinishReason = Literal["stop", "length", "abort"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,7 @@ class Piece:
 class Request:
     """A request's state. `limit` is the number of tokens that it may generate.
 
+    Pieces go to `deliver`, and so does the error that ends it, by whichever thread takes the step.
     Without a `detokenizer` (a checkpoint that brings no tokenizer) its text stays empty.
     """
 
@@ -77,34 +76,34 @@ class Request:
         prompt_ids: list[int],
         params: SamplingParams,
         limit: int,
-        eos_token_ids: frozenset[int],
-        detokenizer: Detokenizer | None,
+        eos_token_ids: frozenset[int] = frozenset(),
+        detokenizer: Detokenizer | None = None,
     ) -> None:
-        self.number = next(_numbers)
-        self.prompt_ids = prompt_ids
         self.params = params
         self.limit = limit
         self.generator = params.generator()
-        self.output_ids: list[int] = []
+        self.tokens = list(prompt_ids)
+        self.prompt_length = len(prompt_ids)
         self.line = -1  # in the request table, while it runs
         self.rows_held = 0  # in the KV cache
+        self.rows_filled = 0  # of those, how many hold a token's keys and values
         self.finish_reason: FinishReason | None = None
         self.error: ModcoreError | None = None
-        self.pieces: deque[Piece] = deque()
+        self.deliver: Callable[[Piece | ModcoreError], None] = lambda _: None
         self._eos_token_ids = eos_token_ids
         self._detokenizer = detokenizer
-        self._stops = StopStrings(params.stop_strings)
+        self._stops = StopStrings(params.stop)
         self._unshown: list[int] = []
 
     @property
-    def length(self) -> int:
-        """Tokens so far, read and written."""
-        return len(self.prompt_ids) + len(self.output_ids)
+    def output_ids(self) -> list[int]:
+        """The generated tokens."""
+        return self.tokens[self.prompt_length :]
 
     @property
     def max_length(self) -> int:
-        """Tokens that it may have in the end."""
-        return len(self.prompt_ids) + self.limit
+        """Tokens that it may have in the end, read and written."""
+        return self.prompt_length + self.limit
 
     @property
     def is_done(self) -> bool:
@@ -114,11 +113,11 @@ class Request:
     @property
     def usage(self) -> Usage:
         """Tokens read and written."""
-        return Usage(len(self.prompt_ids), len(self.output_ids))
+        return Usage(self.prompt_length, len(self.tokens) - self.prompt_length)
 
     def accept(self, token: int) -> None:
         """Take the next token; decides whether it ends the answer."""
-        self.output_ids.append(token)
+        self.tokens.append(token)
         self._unshown.append(token)
         if token in self._eos_token_ids:
             self._finish("stop")
@@ -126,10 +125,21 @@ class Request:
         text, stopped = self._stops.push(self._detokenizer.push(token) if self._detokenizer else "")
         if stopped:
             self._show(text, "stop")
-        elif len(self.output_ids) >= self.limit:
+        elif len(self.tokens) >= self.max_length:
             self._finish("length", text)
         elif text:
             self._show(text)
+
+    def fail(self, error: ModcoreError) -> None:
+        """End the answer with an error; does nothing when it has ended."""
+        if not self.is_done:
+            self.error = error
+            self.deliver(error)
+
+    def abort(self) -> None:
+        """End the answer as it is; does nothing when it has ended."""
+        if not self.is_done:
+            self._show("", "abort")
 
     def _finish(self, reason: FinishReason, text: str = "") -> None:
         rest, stopped = self._stops.push(self._detokenizer.flush() if self._detokenizer else "")
@@ -137,5 +147,6 @@ class Request:
 
     def _show(self, text: str, reason: FinishReason | None = None) -> None:
         self.finish_reason = reason
-        self.pieces.append(Piece(text, self._unshown, reason, self.usage if reason else None))
+        piece = Piece(text, self._unshown, reason, self.usage if reason else None)
         self._unshown = []
+        self.deliver(piece)

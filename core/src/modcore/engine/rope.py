@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from modcore.errors import CheckpointError
+from modcore.engine.config_reader import ConfigReader
 
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 
@@ -52,114 +52,88 @@ class RopeParameters:
         )
 
 
-def read_rope(raw: Mapping[str, Any], source: str, max_position_embeddings: int) -> RopeParameters:
-    """The rope parameters of a ``config.json`` object in either spelling.
+_BESIDE = ("rope_theta", "partial_rotary_factor")  # where transformers 4 wrote them
+_DEFAULTS: Mapping[str, Any] = {
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 1.0,
+    "attention_factor": None,
+    "beta_fast": None,
+    "beta_slow": None,
+    "mscale": None,
+    "mscale_all_dim": None,
+    "truncate": True,
+}
+
+
+def read_rope(reader: ConfigReader) -> RopeParameters:
+    """The rope parameters of a ``config.json`` in either spelling.
 
     Raises CheckpointError for a type that is not served and for a parameter that is missing or no
-    number.
+    number in its range.
     """
+    raw = reader.raw
     section = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
-    if not isinstance(section, Mapping):
-        raise CheckpointError(
-            f"{source}: the rope parameters are {section!r} where an object is expected."
+    if not isinstance(section, Mapping) or any(isinstance(v, Mapping) for v in section.values()):
+        raise reader.error(
+            "rope_parameters", "is no object of numbers; one for each layer type is not served"
         )
-    if any(isinstance(value, Mapping) for value in section.values()):
-        raise CheckpointError(f"{source}: rope parameters for each layer type are not served.")
-    values = {**_beside(raw), **section}
+    values = {key: raw[key] for key in _BESIDE if raw.get(key) is not None}
+    values |= {key: value for key, value in section.items() if value is not None}
+    positions = reader.integer("max_position_embeddings")
     if raw.get("original_max_position_embeddings"):
         # Some checkpoints keep the pretraining length beside the rope section; there it wins.
         values["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
-    rope_type = values.get("rope_type", values.get("type", "default"))
-    if rope_type not in ROPE_TYPES:
-        raise CheckpointError(
-            f"{source}: rope type {rope_type!r} is not served; served are {', '.join(ROPE_TYPES)}."
+    defaults = {**_DEFAULTS, "original_max_position_embeddings": positions}
+    values.setdefault("rope_type", values.get("type", "default"))
+    rope = ConfigReader(values, f"{reader.source}, rope parameters", defaults)
+    rope_type = rope.choice("rope_type", ROPE_TYPES)
+    if rope.number("partial_rotary_factor") != 1.0:
+        raise rope.error(
+            "partial_rotary_factor", "is not served for this model; it rotates whole heads"
         )
-    numbers = _Numbers(values, source, rope_type)
-    if numbers.get("partial_rotary_factor", 1.0) != 1.0:
-        raise CheckpointError(
-            f"{source}: partial_rotary_factor is not served for this model; it rotates whole heads."
-        )
-    return _READERS[rope_type](numbers, max_position_embeddings)
+    return _READERS[rope_type](rope, positions)
 
 
-def _beside(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers 4 wrote beside the rope section rather than into it."""
-    keys = ("rope_theta", "partial_rotary_factor")
-    return {key: raw[key] for key in keys if raw.get(key) is not None}
+def _read_plain(rope: ConfigReader, positions: int) -> RopeParameters:
+    del positions  # unscaled frequencies follow from theta alone
+    return RopeParameters(rope_theta=rope.number("rope_theta", above=1.0))
 
 
-class _Numbers:
-    """Typed access to the rope section."""
-
-    def __init__(self, values: Mapping[str, Any], source: str, rope_type: str) -> None:
-        self.values, self.rope_type, self._source = values, rope_type, source
-
-    def get(self, key: str, default: Any) -> Any:
-        value = self.values.get(key)
-        return default if value is None else self.need(key)
-
-    def need(self, key: str) -> float:
-        value = self.values.get(key)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not 0 < value < math.inf
-        ):
-            what = "is missing" if value is None else f"is {value!r}"
-            raise CheckpointError(
-                f"{self._source}: rope type {self.rope_type!r} needs a positive number {key}, which {what}."
-            )
-        return float(value)
-
-    def theta(self) -> float:
-        theta = float(self.get("rope_theta", 10000.0))
-        if theta <= 1.0:
-            raise CheckpointError(
-                f"{self._source}: rope_theta is {theta}; it has to be greater than 1."
-            )
-        return theta
-
-
-def _read_plain(numbers: _Numbers, max_positions: int) -> RopeParameters:
-    del max_positions  # unscaled frequencies follow from theta alone
-    return RopeParameters(rope_theta=numbers.theta())
-
-
-def _read_scaled(numbers: _Numbers, max_positions: int) -> RopeParameters:
+def _read_scaled(rope: ConfigReader, positions: int) -> RopeParameters:
     return RopeParameters(
-        rope_type=numbers.rope_type,
-        rope_theta=numbers.theta(),
-        factor=numbers.need("factor"),
-        original_max_position_embeddings=max_positions,
+        rope_type=rope.value("rope_type"),
+        rope_theta=rope.number("rope_theta", above=1.0),
+        factor=rope.number("factor"),
+        original_max_position_embeddings=positions,
     )
 
 
-def _read_yarn(numbers: _Numbers, max_positions: int) -> RopeParameters:
-    original = int(numbers.get("original_max_position_embeddings", max_positions))
+def _read_yarn(rope: ConfigReader, positions: int) -> RopeParameters:
+    original = rope.integer("original_max_position_embeddings")
     return RopeParameters(
         rope_type="yarn",
-        rope_theta=numbers.theta(),
-        factor=numbers.get("factor", max_positions / original),
+        rope_theta=rope.number("rope_theta", above=1.0),
+        factor=rope.number("factor") if "factor" in rope.raw else positions / original,
         original_max_position_embeddings=original,
-        attention_factor=numbers.get("attention_factor", None),
-        beta_fast=numbers.get("beta_fast", 32.0),
-        beta_slow=numbers.get("beta_slow", 1.0),
-        mscale=numbers.get("mscale", None),
-        mscale_all_dim=numbers.get("mscale_all_dim", None),
-        truncate=bool(numbers.values.get("truncate", True)),
+        attention_factor=rope.optional_number("attention_factor"),
+        beta_fast=rope.optional_number("beta_fast") or 32.0,
+        beta_slow=rope.optional_number("beta_slow") or 1.0,
+        mscale=rope.optional_number("mscale"),
+        mscale_all_dim=rope.optional_number("mscale_all_dim"),
+        truncate=rope.boolean("truncate"),
     )
 
 
-def _read_llama3(numbers: _Numbers, max_positions: int) -> RopeParameters:
+def _read_llama3(rope: ConfigReader, positions: int) -> RopeParameters:
+    del positions  # the pretraining length decides; it is among the rope parameters
+    low = rope.number("low_freq_factor")
     return RopeParameters(
         rope_type="llama3",
-        rope_theta=numbers.theta(),
-        factor=numbers.need("factor"),
-        original_max_position_embeddings=int(
-            numbers.get("original_max_position_embeddings", max_positions)
-        ),
-        low_freq_factor=numbers.need("low_freq_factor"),
-        high_freq_factor=numbers.need("high_freq_factor"),
+        rope_theta=rope.number("rope_theta", above=1.0),
+        factor=rope.number("factor"),
+        original_max_position_embeddings=rope.integer("original_max_position_embeddings"),
+        low_freq_factor=low,
+        high_freq_factor=rope.number("high_freq_factor", above=low),
     )
 
 

@@ -18,12 +18,13 @@ MAX_PREFILL_TOKENS = 4096
 
 
 class Scheduler:
-    """The queue of those that wait and the list of those that run."""
+    """The queue of those that wait and the set of those that run."""
 
     def __init__(self, memory: MemoryManager, table: RequestTable) -> None:
         self.memory, self.table = memory, table
         self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []
+        self.running: dict[Request, None] = {}  # in the order of admission
+        self._promised = 0  # rows that the running requests may still ask for
 
     @property
     def has_work(self) -> bool:
@@ -31,7 +32,7 @@ class Scheduler:
         return bool(self.waiting or self.running)
 
     def add(self, request: Request) -> None:
-        """Queue a request."""
+        """Queue a request; safe from any thread."""
         self.waiting.append(request)
 
     def admit(self) -> list[Request]:
@@ -40,7 +41,7 @@ class Scheduler:
         tokens = 0
         while self.waiting:
             request = self.waiting[0]
-            tokens += len(request.prompt_ids)
+            tokens += request.prompt_length
             if (admitted and tokens > MAX_PREFILL_TOKENS) or not self.admit_one(request):
                 break
             admitted.append(self.waiting.popleft())
@@ -48,32 +49,34 @@ class Scheduler:
 
     def admit_one(self, request: Request) -> bool:
         """Start `request` if it fits; false when it has to wait."""
-        if not self.table.free_lines or not self._fits(request):
+        fits = request.max_length <= self.memory.free_tokens - self._promised
+        if not fits or not self.table.free_lines:
             return False
         request.line = self.table.alloc()
-        request.rows_held = len(request.prompt_ids)
+        request.rows_held = request.prompt_length
         rows = self.memory.alloc(request.rows_held)
         self.table.rows[request.line, : request.rows_held] = rows
-        self.running.append(request)
+        self.running[request] = None
+        self._promised += request.max_length - request.rows_held
         return True
-
-    def _fits(self, request: Request) -> bool:
-        promised = sum(running.max_length - running.length for running in self.running)
-        return request.max_length <= self.memory.free_tokens - promised
 
     def extend(self) -> list[Request]:
         """All that run, each with a row for its newest token."""
-        lines = torch.tensor([request.line for request in self.running])
-        ends = torch.tensor([request.rows_held for request in self.running])
-        self.table.rows[lines, ends] = self.memory.alloc(len(self.running))
-        for request in self.running:
+        requests = list(self.running)
+        device = self.table.rows.device
+        lines = torch.tensor([request.line for request in requests], device=device)
+        ends = torch.tensor([request.rows_held for request in requests], device=device)
+        self.table.rows[lines, ends] = self.memory.alloc(len(requests))
+        for request in requests:
             request.rows_held += 1
-        return list(self.running)
+        self._promised -= len(requests)
+        return requests
 
     def finish(self, request: Request) -> None:
         """Take a request out, wherever it is, and free what it holds."""
         if request in self.running:
-            self.running.remove(request)
+            del self.running[request]
+            self._promised -= request.max_length - request.rows_held
             self.memory.free(self.table.rows[request.line, : request.rows_held])
             self.table.free(request.line)
         elif request in self.waiting:

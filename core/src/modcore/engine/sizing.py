@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -34,7 +35,11 @@ def default_kv_tokens(
 
 
 def available_memory() -> int:
-    """Bytes of memory that can be taken without swapping."""
+    """Bytes of memory that can be taken without swapping, here and in this container."""
+    return min(_machine_memory(), _container_memory())
+
+
+def _machine_memory() -> int:
     try:
         with Path("/proc/meminfo").open(encoding="ascii") as lines:
             for line in lines:
@@ -43,3 +48,14 @@ def available_memory() -> int:
     except OSError:
         pass  # not Linux: all of the machine's memory is the best guess
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _container_memory() -> int:
+    """What the control group (version 2) of this process leaves; sys.maxsize without a limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return sys.maxsize
+    return max(0, int(limit) - used) if limit.isdigit() else sys.maxsize

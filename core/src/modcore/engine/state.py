@@ -24,7 +24,8 @@ class InferStateInfo:
     new_tokens:  how many new tokens each request has; 1 each in a decode step.
     b_seq_len:   ``[batch]`` tokens of each request, the new ones included.
     b_start_loc: ``[batch]`` where each request's new tokens begin.
-    b_loc:       ``[batch, max_len_in_batch]`` the KV row of each token; padded with the hold row.
+    b_loc:       ``[batch, max_len_in_batch]`` the KV row of each token; entries at and beyond the
+                 request's length are garbage, other requests' rows among them.
     mem_index:   ``[total_token_num]`` the KV rows of the new tokens.
     position_ids: ``[total_token_num]`` the position of each new token.
     taps:        named point -> what to do with the tensor there (the points are listed in `layers.template`).

@@ -25,8 +25,7 @@ class Tokenizer:
     def __init__(self, directory: Path) -> None:
         if not has_tokenizer(directory):
             raise CheckpointError(
-                f"{directory} has no tokenizer (none of {', '.join(_FILES)}), so it takes token ids only; "
-                "save_pretrained() the tokenizer into it."
+                f"{directory} has no tokenizer (none of {', '.join(_FILES)}); save_pretrained() it there."
             )
         from transformers import AutoTokenizer
 
@@ -48,6 +47,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, with the special tokens that the tokenizer adds."""
+        _verify_unicode(text)
         ids: list[int] = self._tokenizer(text)["input_ids"]
         return ids
 
@@ -70,6 +70,7 @@ class Tokenizer:
             raise InvalidRequest(
                 f"The checkpoint's chat template refuses these messages: {reason}", param="messages"
             ) from error
+        _verify_unicode(text)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -79,3 +80,13 @@ class Tokenizer:
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
+
+
+def _verify_unicode(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"The text holds half a character (a lone surrogate at position {error.start}); take it out.",
+            param="prompt",
+        ) from None

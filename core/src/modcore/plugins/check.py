@@ -80,13 +80,22 @@ def _collect(
             )
             return reports
         if not line:
-            code = child.wait()
+            code = _exit_code(child)
             reports.append(
                 f"{entry.describe()} ends the process that imports it (exit code {code}); {remedy(entry, None)}"
             )
             return reports
         reports.append(json.loads(line))
     return reports
+
+
+def _exit_code(child: subprocess.Popen[str]) -> int:
+    """The exit code of a child that reports no more; one that goes on all the same is killed."""
+    try:
+        return child.wait(timeout=5.0)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
 
 
 def defect(entry: PluginEntry) -> str | None:

@@ -111,7 +111,8 @@ def _search_path() -> list[str]:
 def _directory_name(dist: importlib_metadata.Distribution) -> str:
     """The name by which importlib-metadata tells distributions apart: no file has to be read."""
     try:
-        return str(dist._normalized_name).replace("_", "-")
+        name = getattr(dist, "_normalized_name", None)
+        return str(name).replace("_", "-") if name else canonical(dist.name)
     except Exception:  # an .egg whose metadata names nothing; what it raises depends on the version
         return "unnamed"
 

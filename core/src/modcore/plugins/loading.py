@@ -12,7 +12,7 @@ import importlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modcore.errors import MissingExtra, PluginError
@@ -23,10 +23,38 @@ TIMEOUT = "MODCORE_PLUGIN_TIMEOUT"
 _ENGINE_EXTRA = frozenset({"jinja2", "numpy", "safetensors", "torch", "transformers"})
 
 
+class _Redirection:
+    """Sends stdout to stderr while anybody asks for it; threads may ask at the same time.
+
+    What a plugin prints must not end up in ``--json`` output.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._stdout: Any = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._stdout, sys.stdout = sys.stdout, sys.stderr
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    sys.stdout = self._stdout
+
+
+stdout_to_stderr = _Redirection()
+
+
 def load(entry: PluginEntry) -> Any:
     """The object that `entry` names; raises PluginError with the cause chained."""
-    # What a plugin prints while it is imported must not end up in `--json` output.
-    with contextlib.redirect_stdout(sys.stderr):
+    with stdout_to_stderr():
         return _import(entry)
 
 
@@ -52,7 +80,7 @@ def load_all_within(entries: Sequence[PluginEntry], seconds: float) -> list[Any]
         for entry in entries
     ]
     deadline = time.monotonic() + seconds
-    with contextlib.redirect_stdout(sys.stderr):
+    with stdout_to_stderr():
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -117,6 +145,20 @@ def import_timeout(environ: Mapping[str, str], default: float) -> float:
     return seconds
 
 
+def noted(function: Callable[..., Any], note: str) -> Callable[..., Any]:
+    """`function`, with a note on whatever it raises."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception as error:
+            error.add_note(note)
+            raise
+
+    return call
+
+
 def isolated(
     function: Callable[..., Any], report: Callable[[BaseException], None]
 ) -> Callable[..., Any]:
@@ -125,7 +167,7 @@ def isolated(
     @functools.wraps(function)
     def call(*args: Any) -> Any:
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with stdout_to_stderr():
                 return function(*args)
         except KeyboardInterrupt:
             raise

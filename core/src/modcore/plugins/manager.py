@@ -11,6 +11,7 @@ import difflib
 import functools
 import os
 import sys
+import threading
 import types
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +32,7 @@ from modcore.plugins.loading import (
     isolated_wrapper,
     load,
     load_all_within,
+    noted,
 )
 from modcore.plugins.records import BuildOptions, ModelMatch, Service, ServiceSpec
 from modcore.plugins.verdicts import claimed_twice, list_plugins
@@ -59,6 +61,7 @@ class PluginManager:
         self._environ = os.environ if environ is None else environ
         self._given = entries
         self._resolved: dict[tuple[str, str], Any] = {}
+        self._lock = threading.RLock()
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
         self._pluggy.register(_CoreHooks(self), "modcore")
@@ -80,9 +83,10 @@ class PluginManager:
         Raises PluginError when the id is unknown, blocked, incompatible, claimed twice or broken.
         """
         key = (group, id)
-        if key not in self._resolved:
-            self._resolved[key] = load(self.usable_entry(group, id))
-        return self._resolved[key]
+        with self._lock:
+            if key not in self._resolved:
+                self._resolved[key] = load(self.usable_entry(group, id))
+            return self._resolved[key]
 
     def usable_entry(self, group: str, id: str) -> PluginEntry:
         """The one entry that `id` stands for; raises PluginError as `resolve` does."""
@@ -126,7 +130,11 @@ class PluginManager:
     def deploy(self, spec: ServiceSpec, options: Mapping[str, Any] = _NO_OPTIONS) -> Service:
         """Start a service; see ``modcore_deploy``."""
         service = cast(Service, self._hook().modcore_deploy(spec=spec, options=options))
-        self.service_started(spec, service)
+        try:
+            self.service_started(spec, service)
+        except BaseException:
+            service.stop()  # nobody else will get hold of it
+            raise
         return service
 
     def service_started(self, spec: ServiceSpec, service: Service) -> None:
@@ -155,18 +163,21 @@ class PluginManager:
         return [(entry, loaded.get(entry, _left_out(entry))) for entry in entries]
 
     def _hook(self) -> pluggy.HookRelay:
-        while self._waiting:
-            entry, plugin = self._waiting[0]
-            try:
-                if isinstance(plugin, PluginError):
-                    raise plugin
-                self.register_hooks(entry, plugin)
-            except PluginError as error:
-                if self._strict:
-                    raise  # and stays waiting: the next call must not pass without it
-                self._complain(str(error))
-            self._waiting.pop(0)
+        with self._lock:
+            while self._waiting:
+                self._register(*self._waiting[0])
+                self._waiting.pop(0)
         return self._pluggy.hook
+
+    def _register(self, entry: PluginEntry, plugin: Any) -> None:
+        try:
+            if isinstance(plugin, PluginError):
+                raise plugin
+            self.register_hooks(entry, plugin)
+        except PluginError as error:
+            if self._strict:
+                raise  # and stays waiting: the next call must not pass without it
+            self._complain(str(error))
 
     def register_hooks(self, entry: PluginEntry, plugin: object) -> None:
         """Register the hooks that `plugin` implements, without those that fit no spec.
@@ -192,7 +203,7 @@ class PluginManager:
             self._complain(sentence, error)
 
         if name in _ASKED_FOR:
-            return function
+            return noted(function, f"raised by {name} of {entry.describe()}")
         if is_wrapper(function):
             return isolated_wrapper(function, report)
         if name == "modcore_match_model":

@@ -63,7 +63,7 @@ class ServiceSpec:
 
     name: str
     command: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     launcher: str = "local"
     ready_timeout: float = 300.0
 

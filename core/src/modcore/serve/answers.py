@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -14,15 +15,11 @@ from fastapi.responses import StreamingResponse
 
 from modcore.engine import Answer, Piece, Usage
 from modcore.errors import ModcoreError
-from modcore.serve.errors import error_body, log
+from modcore.serve.errors import CallerGone, error_body, public_error
 
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
-
-
-class CallerGone(Exception):
-    """The caller hung up before its answer was finished."""
 
 
 def envelope(prefix: str, kind: str, model: str) -> dict[str, Any]:
@@ -74,7 +71,7 @@ async def _hang_up(request: Request) -> None:
         pass
 
 
-async def merge(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, Piece]]:
+async def merge(answers: Sequence[Answer]) -> AsyncGenerator[tuple[int, Piece]]:
     """The pieces of several answers as they come, each with the number of its answer."""
     queue: asyncio.Queue[tuple[int, Piece | Exception | None]] = asyncio.Queue()
 
@@ -109,19 +106,16 @@ def event(data: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
 
 
-def event_stream(chunks: Callable[[], AsyncIterator[dict[str, Any]]]) -> StreamingResponse:
+def event_stream(chunks: Callable[[], AsyncGenerator[dict[str, Any]]]) -> StreamingResponse:
     """`chunks` as a stream of events, closed by ``[DONE]``; an error on the way is the last event."""
 
     async def events() -> AsyncIterator[bytes]:
         try:
-            async for chunk in chunks():
-                yield event(chunk)
+            async with aclosing(chunks()) as each:
+                async for chunk in each:
+                    yield event(chunk)
         except Exception as error:
-            log.error("stream failed", exc_info=error)
-            known = (
-                str(error) if isinstance(error, ModcoreError) else "The server failed to answer."
-            )
-            yield event(error_body(500, known))
+            yield event(error_body(*public_error(error)))
         yield DONE
 
     return StreamingResponse(

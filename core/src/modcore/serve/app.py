@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
 from modcore._version import VERSION
 from modcore.engine import AsyncEngine
@@ -33,9 +34,11 @@ def create_app(engine: AsyncEngine, model_name: str, api_key: str | None = None)
     return app
 
 
-async def health() -> dict[str, str]:
-    """Whether the server can answer."""
-    return {"status": "ok"}
+async def health(request: Request) -> JSONResponse:
+    """Whether the server can answer: 200, or 503 when its engine has ended."""
+    if served_by(request).engine.is_alive:
+        return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": "failed"}, 503)
 
 
 async def list_models(request: Request) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -45,7 +45,7 @@ async def _whole(served: Served, answer: Answer) -> dict[str, Any]:
 
 async def _chunks(
     served: Served, answer: Answer, includes_usage: bool
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any]]:
     head = envelope("chatcmpl", "chat.completion.chunk", served.model_name)
     yield {**head, "choices": [_delta({"role": "assistant", "content": ""}, None)]}
     async with answer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -43,13 +44,14 @@ async def _whole(served: Served, answers: Sequence[Answer]) -> dict[str, Any]:
 
 async def _chunks(
     served: Served, answers: Sequence[Answer], includes_usage: bool
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any]]:
     head = envelope("cmpl", "text_completion", served.model_name)
     usages: list[Usage] = []
-    async for index, piece in merge(answers):
-        if piece.usage:
-            usages.append(piece.usage)
-        yield {**head, "choices": [_choice(index, piece.text, piece.finish_reason)]}
+    async with aclosing(merge(answers)) as pieces:
+        async for index, piece in pieces:
+            if piece.usage:
+                usages.append(piece.usage)
+            yield {**head, "choices": [_choice(index, piece.text, piece.finish_reason)]}
     if includes_usage:
         yield {**head, "choices": [], "usage": total(usages).to_json()}
 

@@ -11,11 +11,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from modcore.errors import InvalidRequest
+from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreError
 
 log = logging.getLogger("modcore.serve")
 
-_TYPES = {401: "authentication_error", 404: "not_found_error", 413: "request_too_large"}
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
 
 
 def error_body(
@@ -40,12 +46,31 @@ class ModelNotFound(Exception):
         super().__init__(f"The model {name!r} is not served here; served is {served!r}.")
 
 
+class CallerGone(Exception):
+    """The caller hung up before its answer was finished."""
+
+
+def public_error(error: Exception) -> tuple[int, str]:
+    """The status and the sentence that a caller gets for `error`; what is ours goes to the log."""
+    if isinstance(error, EngineBusy):
+        return 429, str(error)
+    if isinstance(error, EngineClosed):
+        if error.__cause__:  # an orderly end needs no words
+            log.error("the engine has ended: %s", error, exc_info=error.__cause__)
+        return 503, "The server is shutting down; send the request elsewhere."
+    # The whole story for our own faults, one line for what an operator can mend.
+    log.error("request failed: %s", error, exc_info=None if type(error) is ModcoreError else error)
+    return 500, "The server failed to answer; its log says why."
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of `app` in OpenAI's shape."""
     app.add_exception_handler(InvalidRequest, _invalid_request)
     app.add_exception_handler(ModelNotFound, _model_not_found)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(CallerGone, _caller_gone)
+    app.add_exception_handler(ModcoreError, _unforeseen)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -85,9 +110,16 @@ def _dotted(place: Sequence[object]) -> str:
 
 async def _http_exception(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return error_response(error.status_code, str(error.detail))
+    response = error_response(error.status_code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _caller_gone(_: Request, error: Exception) -> JSONResponse:
+    del error
+    return error_response(499, "The caller hung up.")  # nobody reads it
 
 
 async def _unforeseen(_: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", exc_info=error)
-    return error_response(500, "The server failed to answer; its log says why.")
+    status, message = public_error(error)
+    return error_response(status, message)

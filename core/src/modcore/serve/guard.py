@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,10 +25,19 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer it."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        if self._expected is None and not _is_local(headers.get(b"origin", b"")):
+            message = (
+                "This server has no key and answers no web pages of other hosts; give it a key."
+            )
+            await error_response(403, message)(scope, receive, send)
+            return
         if scope["path"] not in OPEN_PATHS and not self._has_key(
             headers.get(b"authorization", b"")
         ):
@@ -46,6 +56,20 @@ class Guard:
             return True
         scheme, _, key = given.partition(b" ")
         return hmac.compare_digest(scheme.lower() + b" " + key.strip(), self._expected)
+
+
+def _is_local(origin: bytes) -> bool:
+    """Whether a browser says that a page of this machine asks, or nothing says who asks.
+
+    Without it, any web page that somebody here opens could use a server that has no key.
+    """
+    if not origin:
+        return True
+    try:
+        host = urlsplit(origin.decode("latin-1")).hostname
+    except ValueError:
+        return False
+    return host in ("localhost", "127.0.0.1", "::1")
 
 
 class _Body:

@@ -15,23 +15,26 @@ from modcore.errors import InvalidRequest
 
 MAX_PROMPTS = 256
 
+#: Fields that are taken and have no effect on an answer here.
+HARMLESS = frozenset(
+    {"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"}
+)
+
 #: Fields that would change the answer and are not served, with the values that change nothing.
-UNSERVED: Mapping[str, tuple[Any, ...]] = {
-    "n": (None, 1),
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "suffix": (None, ""),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "logit_bias": (None, {}),
-    "presence_penalty": (None, 0),
-    "frequency_penalty": (None, 0),
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "functions": (None, []),
-    "response_format": (None, {"type": "text"}),
-    "modalities": (None, ["text"]),
-    "audio": (None,),
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
+    "logprobs": (False,),
+    "logit_bias": ({},),
+    "presence_penalty": (0, 0.0),
+    "frequency_penalty": (0, 0.0),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
 }
 
 
@@ -44,7 +47,7 @@ class StreamOptions(BaseModel):
 
 
 class GenerationBody(BaseModel):
-    """The fields that both endpoints share. Unknown fields are let through, as OpenAI's clients expect."""
+    """The fields that both endpoints share; what else there is ends in `refuse_unserved`."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -59,10 +62,12 @@ class GenerationBody(BaseModel):
 
     def refuse_unserved(self) -> None:
         """Raise InvalidRequest for a field whose meaning could not be honoured."""
-        for name, harmless in UNSERVED.items():
-            value = (self.model_extra or {}).get(name)
-            if value not in harmless:
-                raise InvalidRequest(f"{name} is not served yet; leave it out.", param=name)
+        for name, value in (self.model_extra or {}).items():
+            neutral = any(
+                type(value) is type(other) and value == other for other in NEUTRAL.get(name, ())
+            )
+            if value is not None and name not in HARMLESS and not neutral:
+                raise InvalidRequest(f"{name} is not served here; leave it out.", param=name)
 
     @property
     def includes_usage(self) -> bool:
@@ -125,17 +130,18 @@ class TextPart(BaseModel):
 class ChatMessage(BaseModel):
     """One message of a conversation."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[TextPart]
+    name: str | None = None
 
     def to_template(self) -> dict[str, Any]:
         """The message as chat templates take it: the content is text."""
         content = self.content
         if isinstance(content, list):
             content = "\n".join(part.text for part in content)
-        return {"role": self.role, "content": content or ""}
+        return {"role": self.role, "content": content}
 
 
 class ChatBody(GenerationBody):

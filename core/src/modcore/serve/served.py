@@ -8,8 +8,7 @@ from typing import cast
 
 from fastapi import Request
 
-from modcore.engine import Answer, AsyncEngine, SamplingParams
-from modcore.engine.engine import Prompt
+from modcore.engine import Answer, AsyncEngine, Prompt, SamplingParams
 from modcore.serve.errors import ModelNotFound
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from modcore.engine.config import ConfigReader, TextConfig
+from modcore.engine.config import TextConfig
+from modcore.engine.config_reader import ConfigReader
 
 #: What transformers fills in when a config.json leaves it out.
 LLAMA_DEFAULTS = {

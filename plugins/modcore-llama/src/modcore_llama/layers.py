@@ -37,11 +37,9 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
         self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         assert isinstance(state, LlamaInferStateInfo)
-        config = self.config
         fused = self.kernels.linear(x, weight.qkv, weight.qkv_bias)
-        heads = fused.view(len(x), -1, config.head_dim)  # [T, H + 2 * K, D]
-        q_heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-        q, k, v = heads.split_with_sizes([q_heads, kv_heads, kv_heads], dim=1)
+        heads = fused.view(len(x), -1, self.config.head_dim)  # [T, H + 2 * K, D]
+        q, k, v = heads.split_with_sizes([self.heads, self.kv_heads, self.kv_heads], dim=1)
         q = self.kernels.rotary(q, state.cos, state.sin)
         return q, self.kernels.rotary(k, state.cos, state.sin), v
 

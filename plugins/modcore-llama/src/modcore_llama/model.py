@@ -6,7 +6,6 @@ import torch
 
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.rope import inverse_frequencies
-from modcore.engine.weights.loader import is_tied
 from modcore_llama.config import LLAMA_DEFAULTS, MISTRAL_DEFAULTS, LlamaConfig, MistralConfig
 from modcore_llama.layers import (
     LlamaPostLayerInfer,
@@ -36,8 +35,9 @@ class LlamaModel(TpPartBaseModel):
 
     def _init_weights(self) -> None:
         super()._init_weights()
-        if is_tied(self.pre_post_weight.lm_head, self.pre_post_weight.embedding):
-            self.pre_post_weight.lm_head = self.pre_post_weight.embedding
+        weight = self.pre_post_weight
+        if torch.equal(weight.lm_head, weight.embedding):  # tied: one copy serves both
+            weight.lm_head = weight.embedding
 
     def _init_custom(self) -> None:
         """The rotary frequencies, ``[head_dim / 2]``; dynamic ones are computed for each pass."""

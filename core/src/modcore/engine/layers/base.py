@@ -10,14 +10,17 @@ import torch
 from modcore.engine.config import TextConfig
 from modcore.engine.kernels import Kernels
 from modcore.engine.state import InferStateInfo
+from modcore.engine.weights import Shard
 
 
 class BaseLayerInfer(ABC):
     """A layer without weights of its own; `layer_weight` is the weight class that goes with it."""
 
-    def __init__(self, config: TextConfig, kernels: Kernels) -> None:
+    def __init__(self, config: TextConfig, kernels: Kernels, shard: Shard) -> None:
         self.config = config
         self.kernels = kernels
+        self.heads = config.num_attention_heads // shard.world_size  # this rank's
+        self.kv_heads = config.num_key_value_heads // shard.world_size
 
     @abstractmethod
     def context_forward(
@@ -39,8 +42,8 @@ class PreLayerInfer(BaseLayerInfer):
 class TransformerLayerInfer(BaseLayerInfer):
     """Transformer layer `layer_num`: residual stream to residual stream, ``[T, hidden]``."""
 
-    def __init__(self, config: TextConfig, kernels: Kernels, layer_num: int) -> None:
-        super().__init__(config, kernels)
+    def __init__(self, config: TextConfig, kernels: Kernels, shard: Shard, layer_num: int) -> None:
+        super().__init__(config, kernels, shard)
         self.layer_num = layer_num
 
 

@@ -1,9 +1,9 @@
 """The transformer layer that most families share: norm, attention, residual, norm, MLP, residual.
 
-A family overrides the steps, not the order. The named points for observing and editing activations
-stand where design and tests say: ``attn_in`` and ``mlp_in`` after the norm, ``q`` and ``k`` after
-the position encoding, ``attn_out`` and ``mlp_out`` after the output projection and before the
-residual, ``in`` and ``out`` on the residual stream.
+A family overrides the steps, not the order. The named points at which activations are read and
+replaced: ``embed``; in each layer ``layers.{i}.``: ``in`` and ``out``, the residual stream; ``attn_in``
+and ``mlp_in``, after the norm; ``q`` and ``k`` after the position encoding, ``v``; ``attn_out`` and
+``mlp_out``, after the output projection and before the residual is added; ``final_norm``; ``logits``.
 """
 
 from __future__ import annotations

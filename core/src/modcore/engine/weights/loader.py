@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -17,15 +17,18 @@ _SHOWN = 5
 _FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def resolve_dtype(files: SafetensorsFiles, dtype: str) -> torch.dtype:
-    """`dtype`, or for ``auto`` the checkpoint's own.
+def resolve_dtype(
+    files: SafetensorsFiles, layers: Iterable[LayerWeight], dtype: str
+) -> torch.dtype:
+    """`dtype`, or for ``auto`` the one that the weights of `layers` are stored in.
 
     A float16 checkpoint is computed in float32: CPUs have no fast float16, and bfloat16 would
     lose bits.
     """
     if dtype != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
-    kinds = {entry.dtype for entry in files.tensors.values()}
+    names = {part.name for layer in layers for spec in layer.declare() for part in spec.parts}
+    kinds = {entry.dtype for name, entry in files.tensors.items() if name in names}
     return torch.bfloat16 if kinds == {"BF16"} else torch.float32
 
 
@@ -35,7 +38,6 @@ def load_weights(
     dtype: torch.dtype,
     ignored: Iterable[str] = (),
     shard: Shard = Shard(),  # noqa: B008  frozen
-    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Set every declared attribute of `layers`, reading only what `shard` holds.
 
@@ -45,11 +47,9 @@ def load_weights(
     """
     declared = [(layer, list(layer.declare())) for layer in layers]
     _verify(files, [spec for _, specs in declared for spec in specs], ignored)
-    for done, (layer, specs) in enumerate(declared, start=1):
+    for layer, specs in declared:
         for spec in specs:
             setattr(layer, spec.attribute, _read_weight(files, spec, dtype, shard))
-        if progress:
-            progress(done, len(declared))
 
 
 def _verify(files: SafetensorsFiles, specs: list[WeightSpec], ignored: Iterable[str]) -> None:
@@ -60,40 +60,40 @@ def _verify(files: SafetensorsFiles, specs: list[WeightSpec], ignored: Iterable[
         for name in files.tensors
         if name not in parts and not any(pattern.search(name) for pattern in patterns)
     ]
-    problems = [
-        *_missing(files, parts.values(), spare),
-        *_unexpected(files, spare, [name for name in parts if name not in files.tensors]),
-        *_mismatched(files, parts.values()),
-    ]
-    if problems:
-        raise CheckpointError(_summary(problems))
+    absent = [name for name in parts if name not in files.tensors]
+    missing = [name for name in absent if parts[name].default_to not in files.tensors]
+    wrong = list(_mismatched(files, parts.values()))
+    count = len(missing) + len(spare) + len(wrong)
+    if count:
+        # Near misses are looked for only where they are shown: among hundreds it takes seconds.
+        sentences = [
+            *(_missing(files, name, spare) for name in missing[:_SHOWN]),
+            *(_unexpected(files, name, absent) for name in spare[:_SHOWN]),
+            *wrong[:_SHOWN],
+        ]
+        raise CheckpointError(_summary(sentences[:_SHOWN], count))
 
 
-def _summary(problems: list[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-    more = f"\n  ... and {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
-    return f"The checkpoint does not fit its config.json in {len(problems)} tensors:\n{shown}{more}"
+def _summary(sentences: list[str], count: int) -> str:
+    if count == 1:
+        return sentences[0]
+    shown = "\n".join(f"  {sentence}" for sentence in sentences)
+    more = f"\n  ... and {count - len(sentences)} more." if count > len(sentences) else ""
+    return f"The checkpoint does not fit its config.json in {count} tensors:\n{shown}{more}"
 
 
-def _missing(
-    files: SafetensorsFiles, parts: Iterable[TensorSpec], spare: list[str]
-) -> Iterator[str]:
-    for part in parts:
-        if part.name not in files.tensors and not part.default_to:
-            yield (
-                f"Tensor {part.name} is missing from {files.directory}{_near(part.name, spare)}; "
-                "check that config.json belongs to these weights."
-            )
+def _missing(files: SafetensorsFiles, name: str, spare: list[str]) -> str:
+    return (
+        f"Tensor {name} is missing from {files.directory}{_near(name, spare)}; "
+        "check that config.json belongs to these weights."
+    )
 
 
-def _unexpected(files: SafetensorsFiles, spare: list[str], absent: list[str]) -> Iterator[str]:
-    for name in spare:
-        yield (
-            f"Tensor {name} in {files.tensors[name].file} is not expected{_near(name, absent)}; "
-            "check that config.json belongs to these weights."
-        )
+def _unexpected(files: SafetensorsFiles, name: str, absent: list[str]) -> str:
+    return (
+        f"Tensor {name} in {files.tensors[name].file} is not expected{_near(name, absent)}; "
+        "check that config.json belongs to these weights."
+    )
 
 
 def _near(name: str, others: list[str]) -> str:
@@ -149,8 +149,3 @@ def _read_part(
             f"Tensor {name} in {files.tensors[name].file} holds values that {dtype} cannot; use --dtype float32."
         )
     return converted
-
-
-def is_tied(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Whether two weights are the same matrix, so that one copy serves both."""
-    return first.shape == second.shape and torch.equal(first, second)

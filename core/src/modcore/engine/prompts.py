@@ -1,0 +1,87 @@
+"""What a caller may hand in as a prompt, and which tokens end the answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from modcore.checkpoint import read_json_object
+from modcore.engine.sampling import SamplingParams
+from modcore.engine.tokenizer import Tokenizer, has_tokenizer
+from modcore.errors import CheckpointError, InvalidRequest
+
+#: Text, token ids, or chat messages as the OpenAI API writes them.
+Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
+
+
+class PromptReader:
+    """Turns prompts into the token ids of the checkpoint in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.has_tokenizer = has_tokenizer(directory)
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's tokenizer, read when text is first met."""
+        return Tokenizer(self.directory)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """The token ids of `prompt`.
+
+        Raises InvalidRequest when it is empty, or is text and the checkpoint has no tokenizer.
+        """
+        if not prompt:
+            raise InvalidRequest("The prompt is empty; give it some text.", param="prompt")
+        if not isinstance(prompt, str) and not isinstance(prompt[0], Mapping):
+            return list(cast(Sequence[int], prompt))
+        if not self.has_tokenizer:
+            raise InvalidRequest(
+                f"{self.directory.name} has no tokenizer, so it takes token ids only; "
+                "save_pretrained() the tokenizer into it to give it text.",
+                param="prompt",
+            )
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt)
+        return self.tokenizer.encode_chat(cast(Sequence[Mapping[str, Any]], prompt))
+
+    def eos_token_ids(self) -> frozenset[int]:
+        """The tokens that end an answer: generation_config.json says, else config.json, else the tokenizer."""
+        for name in ("generation_config.json", "config.json"):
+            file = self.directory / name
+            value = read_json_object(file).get("eos_token_id") if file.is_file() else None
+            ids = value if isinstance(value, list) else [value]
+            if ids and all(isinstance(token, int) for token in ids):
+                return frozenset(ids)
+            if value is not None:
+                raise CheckpointError(
+                    f"{file}: eos_token_id is {value!r} where token ids are expected."
+                )
+        if self.has_tokenizer and self.tokenizer.eos_token_id is not None:
+            return frozenset({self.tokenizer.eos_token_id})
+        return frozenset()
+
+
+def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt, or several: ids and messages are sequences too."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if prompts and isinstance(prompts[0], (int, Mapping)):
+        return [cast(Prompt, prompts)]
+    return list(cast(Sequence[Prompt], prompts))
+
+
+def as_params(
+    params: SamplingParams | Sequence[SamplingParams] | None, count: int
+) -> list[SamplingParams]:
+    """One for all, or one each; raises InvalidRequest for another number of them."""
+    if params is None or isinstance(params, SamplingParams):
+        return [params or SamplingParams()] * count
+    if len(params) != count:
+        raise InvalidRequest(
+            f"{len(params)} params for {count} prompts; give one for all, or one each.",
+            param="params",
+        )
+    return list(params)
