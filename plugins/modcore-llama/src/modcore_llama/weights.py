@@ -58,28 +58,29 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
         attention = {"self_attn.q_proj": q, "self_attn.k_proj": kv, "self_attn.v_proj": kv}
         mlp = {"mlp.gate_proj": inner, "mlp.up_proj": inner}
 
-        yield WeightSpec("att_norm", (self._tensor("input_layernorm.weight", hidden),))
+        yield WeightSpec("att_norm", (self.tensor("input_layernorm.weight", hidden),))
         yield self._columns("qkv", attention, hidden)
-        yield WeightSpec("o", (self._tensor("self_attn.o_proj.weight", hidden, q, split=1),))
-        yield WeightSpec("ffn_norm", (self._tensor("post_attention_layernorm.weight", hidden),))
+        yield WeightSpec("o", (self.tensor("self_attn.o_proj.weight", hidden, q, split=1),))
+        yield WeightSpec("ffn_norm", (self.tensor("post_attention_layernorm.weight", hidden),))
         yield self._columns("gate_up", mlp, hidden)
-        yield WeightSpec("down", (self._tensor("mlp.down_proj.weight", hidden, inner, split=1),))
+        yield WeightSpec("down", (self.tensor("mlp.down_proj.weight", hidden, inner, split=1),))
         if config.attention_bias:
             yield self._biases("qkv_bias", attention)
-            yield WeightSpec("o_bias", (self._tensor("self_attn.o_proj.bias", hidden),))
+            yield WeightSpec("o_bias", (self.tensor("self_attn.o_proj.bias", hidden),))
         if config.mlp_bias:
             yield self._biases("gate_up_bias", mlp)
-            yield WeightSpec("down_bias", (self._tensor("mlp.down_proj.bias", hidden),))
+            yield WeightSpec("down_bias", (self.tensor("mlp.down_proj.bias", hidden),))
 
-    def _tensor(self, name: str, *shape: int, split: int | None = None) -> TensorSpec:
+    def tensor(self, name: str, *shape: int, split: int | None = None) -> TensorSpec:
+        """The tensor `name` of this layer; a family with other names overrides it."""
         return TensorSpec(f"model.layers.{self.layer_num}.{name}", shape, split)
 
     def _columns(self, attribute: str, rows: dict[str, int], hidden: int) -> WeightSpec:
         parts = (
-            self._tensor(f"{name}.weight", count, hidden, split=0) for name, count in rows.items()
+            self.tensor(f"{name}.weight", count, hidden, split=0) for name, count in rows.items()
         )
         return WeightSpec(attribute, tuple(parts))
 
     def _biases(self, attribute: str, rows: dict[str, int]) -> WeightSpec:
-        parts = (self._tensor(f"{name}.bias", count, split=0) for name, count in rows.items())
+        parts = (self.tensor(f"{name}.bias", count, split=0) for name, count in rows.items())
         return WeightSpec(attribute, tuple(parts))
