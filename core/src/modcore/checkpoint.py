@@ -17,6 +17,8 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 
 def checkpoint_directory(path: str | Path) -> Path:
     """The directory of a checkpoint; raises CheckpointError when there is none at `path`."""
+    if not str(path):
+        raise CheckpointError("The path of the checkpoint is empty; name its directory.")
     directory = Path(os.path.expanduser(path))  # noqa: PTH111  leaves an unknown ~user as it is
     if directory.is_dir():
         return directory

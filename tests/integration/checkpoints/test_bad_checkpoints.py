@@ -230,6 +230,13 @@ def test_checkpoint_without_weights_says_what_it_looked_for(checkpoint: Path) ->
         ("hidden_act", "maxout"),
         ("tie_word_embeddings", "no"),
         ("rope_parameters", [1]),
+        ("rope_parameters", []),
+        ("rope_parameters", {"rope_type": "linear", "factor": 10**400}),
+        (
+            "rope_parameters",
+            {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 0.5},
+        ),
+        ("rms_norm_eps", 10**400),
         ("rope_parameters", {"rope_type": "linear", "rope_theta": 1e4}),
         ("rope_parameters", {"rope_type": "linear", "factor": -2.0}),
         ("rope_parameters", {"rope_type": "default", "rope_theta": 0}),
@@ -255,6 +262,13 @@ def test_config_without_a_needed_key_names_it(checkpoint: Path) -> None:
     del config["hidden_size"]
     file.write_text(json.dumps(config))
     assert "hidden_size is missing" in refusal(checkpoint)
+
+
+def test_number_of_layers_beyond_reason_is_refused_at_once(checkpoint: Path) -> None:
+    file = checkpoint / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+    assert "num_hidden_layers is 1000000000" in refusal(checkpoint)
 
 
 def test_config_with_more_layers_than_the_file_says_which_tensors_miss(checkpoint: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,23 @@ def test_demo_trains_serves_asks_scores_and_stops(tmp_path: Path) -> None:
     prompt, expected = questions()[0]
     params = SamplingParams(max_tokens=30, temperature=0.0, stop="\n")
     assert Engine.from_pretrained(kept).generate(prompt, params)[0].text == expected
+
+
+def test_demo_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "modcore", "demo"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert demo.stdout
+    for line in demo.stdout:
+        if line.startswith("  step"):
+            break
+    assert list(tmp_path.iterdir())
+    demo.terminate()
+    assert demo.wait(20) == 143
+    assert not list(tmp_path.iterdir())
 
 
 def test_demo_does_not_write_into_a_directory_that_exists(tmp_path: Path) -> None:

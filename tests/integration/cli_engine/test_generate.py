@@ -104,6 +104,19 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr and "CheckpointError" in done.stderr
 
 
+def test_debug_behind_the_command_is_told_where_it_goes(text_checkpoint: Path) -> None:
+    done = generate(text_checkpoint, "--prompt", "a", "--debug")
+    assert done.returncode == 2
+    assert "--debug goes before the command" in done.stderr
+
+
+def test_output_that_takes_ascii_only_gets_the_rest_spelled_out(text_checkpoint: Path) -> None:
+    words = ["generate", str(text_checkpoint), "--prompt", "naïve", "--temperature", "0", "--json"]
+    done = modcore(*words, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+
+
 def test_denied_plugin_is_named_as_that(text_checkpoint: Path) -> None:
     words = ["generate", str(text_checkpoint), "--prompt", "a"]
     done = modcore(*words, MODCORE_DISABLE_PLUGINS="modcore-llama")

@@ -113,9 +113,14 @@ def test_json_of_explain_when_a_plugin_prints_in_its_hooks_stays_json(
     site.install_hooks(
         "alpha",
         """
+        import os, subprocess, sys
+
         from modcore.plugins import hookimpl
 
         print("at import")
+        sys.stdout.flush()
+        os.write(1, b"below Python\\n")
+        subprocess.run([sys.executable, "-c", "print('in a child')"])
 
         @hookimpl
         def modcore_match_model(config):
@@ -127,7 +132,7 @@ def test_json_of_explain_when_a_plugin_prints_in_its_hooks_stays_json(
 
     assert done.stdout.startswith("{\n")
     assert done.stdout.endswith("}\n")
-    assert done.stderr == "at import\nin the hook\n"
+    assert done.stderr == "at import\nbelow Python\nin a child\nin the hook\n"
 
 
 @pytest.mark.parametrize("name", ["raises", "syntax", "exits", "needs"])

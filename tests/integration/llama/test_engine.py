@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 
@@ -239,6 +240,12 @@ def test_text_that_is_not_unicode_is_refused(engine: Engine) -> None:
     for prompt in ("a\ud800", [{"role": "user", "content": "a\ud800"}]):
         with pytest.raises(InvalidRequest, match="half a character"):
             engine.generate(prompt, GREEDY)
+
+
+def test_ids_of_other_libraries_are_taken(engine: Engine) -> None:
+    expected = engine.logits([5, 9])
+    for ids in (torch.tensor([5, 9]), numpy.array([5, 9]), (5, 9)):
+        assert torch.equal(engine.logits(ids), expected)
 
 
 def test_tap_at_no_point_is_refused_with_the_near_one(engine: Engine) -> None:

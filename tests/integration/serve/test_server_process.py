@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,31 @@ def test_signal_ends_the_server_with_exit_code_0_even_while_it_streams(
         next(iter(stream))
         assert server.stop(number) == 0
         assert server.errors == []
+
+
+def test_signal_answers_whoever_waits_with_503_and_says_nothing(
+    serve: Serve, text_checkpoint: Path
+) -> None:
+    body = json.dumps({"prompt": ["the"] * 50, "max_tokens": 500, "temperature": 0}).encode()
+    with serve(str(text_checkpoint)) as server, ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(ask, server, body=body) for _ in range(20)]
+        time.sleep(1)
+        assert server.stop() == 0
+        assert {answer.result()[0] for answer in answers} <= {200, 503}
+    assert server.errors == []
+
+
+def test_headers_over_the_cap_are_431(server: ServerProcess) -> None:
+    assert ask(server, headers={"x-padding": "x" * (65 << 10)})[0] == 431
+
+
+def test_body_that_is_announced_far_over_the_cap_is_not_waited_for(server: ServerProcess) -> None:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as caller:
+        caller.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n"
+        )
+        assert b" 413 " in caller.recv(100)
 
 
 def test_model_name_is_what_clients_use(serve: Serve, text_checkpoint: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_taken_id_when_resolved_is_refused_with_both_named_and_nothing_importe
 
     assert str(caught.value) == (
         "modcore.weights id 'taken.x' is claimed by alpha 1.0 and beta 2.0; "
-        "uninstall one, or deny one: MODCORE_DISABLE_PLUGINS=beta"
+        "uninstall the one that is not meant, or deny it: MODCORE_DISABLE_PLUGINS=alpha or MODCORE_DISABLE_PLUGINS=beta"
     )
     assert "alpha_w" not in sys.modules
     assert "beta_w" not in sys.modules
@@ -95,7 +95,7 @@ def test_an_id_of_the_core_when_a_plugin_claims_it_advises_to_deny_the_plugin(si
     errors = {entry.error for entry in list_plugins({}) if entry.status == "duplicate"}
 
     assert (
-        f"modcore.launchers id 'local' is claimed by a-launcher 1.0 and modcore {VERSION}; uninstall one, or deny one: MODCORE_DISABLE_PLUGINS=a-launcher"
+        f"modcore.launchers id 'local' is claimed by a-launcher 1.0 and modcore {VERSION}; uninstall the one that is not meant, or deny it: MODCORE_DISABLE_PLUGINS=a-launcher"
         in errors
     )
 

@@ -124,7 +124,7 @@ def test_an_architecture_that_two_packages_register_is_a_tie_that_names_both(
     assert len(tie.matches) == 2
     assert tie.hint == (
         "More than one package serves this checkpoint: alpha 1.0 (AlphaLM) and beta 1.0 (AlphaLM). "
-        "Uninstall one, or deny one: MODCORE_DISABLE_PLUGINS=beta"
+        "Uninstall the one that is not meant, or deny it: MODCORE_DISABLE_PLUGINS=alpha or MODCORE_DISABLE_PLUGINS=beta"
     )
     cured = explain({"architectures": ["AlphaLM"]}, manager(MODCORE_DISABLE_PLUGINS="beta"))
     assert chosen(cured) is not None

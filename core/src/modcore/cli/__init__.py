@@ -7,7 +7,9 @@ shown with ``modcore --debug COMMAND`` only.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -49,6 +51,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}{self._suggestion()}\nSee: {self.prog} --help\n")
 
     def _suggestion(self) -> str:
+        if "--debug" in self.words:
+            return "; --debug goes before the command"
         for word in self.words:
             option = word.partition("=")[0]
             if option.startswith("--") and option not in self._option_string_actions:
@@ -62,6 +66,9 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's); returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # rather that than a crash on a letter
     debug = "--debug" in words[:1]
     try:
         code = _exit_code(words[1:] if debug else words, debug)
@@ -114,8 +121,11 @@ def _sentence(error: Exception) -> str:
         return f"error: --{error.param.replace('_', '-')}: {error}"
     if isinstance(error, ModcoreError):
         return f"error: {error}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"error: the output cannot be written: {error.strerror}."
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     return (
-        f"internal error: {type(error).__name__}: {error}\n"
+        f"internal error: {type(error).__name__}: {error}{notes}\n"
         "This is a fault of modcore or of a plugin; `modcore --debug COMMAND ...` shows where."
     )
 

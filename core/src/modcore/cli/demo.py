@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, explain, serve, ask, score, stop."""
     _verify_installed()
+    # Ended from outside, it still stops its server and removes its directory.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with _directory(args.output) as directory:
         _train(directory)
         _show_plugins()

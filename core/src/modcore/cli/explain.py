@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 
 from modcore.checkpoint import read_config
+from modcore.cli.text import printable
 from modcore.plugins.commands import Command
 from modcore.plugins.manager import plugin_manager
 from modcore.plugins.matching import Explanation, explain
@@ -29,15 +31,20 @@ def run(args: argparse.Namespace) -> int:
 
 def show(explanation: Explanation) -> None:
     """Print the explanation for people."""
-    print(f"architectures: {', '.join(explanation.architectures) or '(none)'}")
-    print(f"model_type: {explanation.model_type or '(none)'}")
+    for line in _lines(explanation):
+        print(printable(line))
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    yield f"architectures: {', '.join(explanation.architectures) or '(none)'}"
+    yield f"model_type: {explanation.model_type or '(none)'}"
     for match in explanation.matches:
         label = "match" if match == explanation.chosen else "candidate"
-        print(f"{label}: {match.id} from {match.dist} {match.version} ({match.reason})")
+        yield f"{label}: {match.id} from {match.dist} {match.version} ({match.reason})"
     for line in explanation.rejected:
-        print(f"no match: {line}")
+        yield f"no match: {line}"
     if explanation.hint:
-        print(f"hint: {explanation.hint}")
+        yield f"hint: {explanation.hint}"
 
 
 COMMAND = Command("explain", "Say which plugin serves a checkpoint, and why.", add_arguments, run)

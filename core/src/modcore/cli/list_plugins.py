@@ -7,11 +7,13 @@ import json
 import sys
 
 from modcore._version import VERSION
+from modcore.cli.text import printable
 from modcore.errors import InvalidRequest
 from modcore.plugins import GROUPS, PluginEntry, list_plugins
 from modcore.plugins.commands import Command
 
 _COLUMNS = ("package", "version", "group", "id", "target", "status")
+_WIDE = 140  # columns of a terminal in which the targets have a place too
 _COLOURS = {"ok": "green", "blocked": "yellow"}
 
 
@@ -78,11 +80,11 @@ def _show(entries: list[PluginEntry]) -> None:
         _show_columns(entries)
     for entry in entries:
         if entry.error:
-            print(f"{entry.dist} {entry.id}: {entry.status}: {entry.error}")
+            print(printable(f"{entry.dist} {entry.id}: {entry.status}: {entry.error}"))
 
 
 def _show_columns(entries: list[PluginEntry]) -> None:
-    rows = [_COLUMNS, *(entry[:6] for entry in entries)]
+    rows = [_COLUMNS, *(tuple(map(printable, entry[:6])) for entry in entries)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     for row in rows:
         print(
@@ -96,11 +98,14 @@ def _show_table(entries: list[PluginEntry]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False)
+    console = Console()
+    columns = _COLUMNS if console.width >= _WIDE else [c for c in _COLUMNS if c != "target"]
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for entry in entries:
-        status = Text(entry.status, style=_COLOURS.get(entry.status, "red"))
-        table.add_row(*(Text(cell, overflow="fold") for cell in entry[:5]), status)
-    Console().print(table)
+        cells = dict(zip(_COLUMNS, map(printable, entry[:6]), strict=True))
+        styles = {"status": _COLOURS.get(entry.status, "red")}
+        table.add_row(*(Text(cells[c], styles.get(c, ""), overflow="fold") for c in columns))
+    console.print(table)
 
 
 COMMAND = Command(

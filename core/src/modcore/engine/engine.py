@@ -156,8 +156,9 @@ class Engine:
         name that is no point of this model is refused.
         """
         self._verify_taps(taps or {})
-        self._verify_prompt(list(token_ids), room=0)
-        request = Request(list(token_ids), SamplingParams(), limit=0)
+        ids = self.encode(token_ids)
+        self._verify_prompt(ids, room=0)
+        request = Request(ids, SamplingParams(), limit=0)
         with self._lock:
             try:
                 if not self.scheduler.admit_one(request):
@@ -249,7 +250,7 @@ class Engine:
 
     def _verify_prompt(self, ids: list[int], room: int) -> None:
         """`room` is the number of tokens that must fit behind the prompt."""
-        if not ids:
+        if not ids:  # a tokenizer may make nothing of a text
             raise InvalidRequest("The prompt is empty; give it at least one token.", param="prompt")
         if len(ids) + room > self.max_length:
             raise InvalidRequest(
@@ -264,7 +265,7 @@ class Engine:
                 param="prompt",
             )
         for token in ids:
-            if type(token) is not int or not 0 <= token < self.model.vocab_size:
+            if not 0 <= token < self.model.vocab_size:
                 raise InvalidRequest(
                     f"The prompt holds {token!r}, which is not one of this model's "
                     f"{self.model.vocab_size} tokens.",

@@ -22,6 +22,7 @@ from modcore.engine.state import InferStateInfo
 from modcore.engine.weights import PreAndPostLayerWeight, Shard, TransformerLayerWeight
 from modcore.engine.weights.loader import load_weights, resolve_dtype
 from modcore.engine.weights.safetensors_files import SafetensorsFiles
+from modcore.errors import CheckpointError
 from modcore.plugins.records import BuildOptions
 
 
@@ -82,8 +83,15 @@ class TpPartBaseModel:
         """Load and account for all weights."""
         layers = range(self.config.num_hidden_layers)
         self.pre_post_weight = self.pre_and_post_weight_class(self.config)
-        self.trans_layers_weight = [self.transformer_weight_class(self.config, i) for i in layers]
         with SafetensorsFiles(self.weight_dir) as files:
+            if len(layers) > len(files.tensors):  # before a mistyped number fills the memory
+                raise CheckpointError(
+                    f"{self.weight_dir / 'config.json'}: num_hidden_layers is {len(layers)}, but the "
+                    f"files hold {len(files.tensors)} tensors; check that they belong together."
+                )
+            self.trans_layers_weight = [
+                self.transformer_weight_class(self.config, i) for i in layers
+            ]
             weights = [self.pre_post_weight, *self.trans_layers_weight]
             self.dtype = resolve_dtype(files, weights, self.options.dtype)
             load_weights(files, weights, self.dtype, self.ignored_tensors, self.shard)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 from modcore.checkpoint import read_json_object
 from modcore.engine.sampling import SamplingParams
@@ -33,10 +34,10 @@ class PromptReader:
 
         Raises InvalidRequest when it is empty, or is text and the checkpoint has no tokenizer.
         """
-        if not prompt:
+        if len(prompt) == 0:
             raise InvalidRequest("The prompt is empty; give it some text.", param="prompt")
         if not isinstance(prompt, str) and not isinstance(prompt[0], Mapping):
-            return list(cast(Sequence[int], prompt))
+            return [_index(token) for token in prompt]
         if not self.has_tokenizer:
             raise InvalidRequest(
                 f"{self.directory.name} has no tokenizer, so it takes token ids only; "
@@ -62,6 +63,18 @@ class PromptReader:
         if self.has_tokenizer and self.tokenizer.eos_token_id is not None:
             return frozenset({self.tokenizer.eos_token_id})
         return frozenset()
+
+
+def _index(token: object) -> int:
+    """A whole number of any kind, NumPy's and torch's included."""
+    try:
+        if isinstance(token, bool):
+            raise TypeError
+        return operator.index(cast(SupportsIndex, token))
+    except TypeError:
+        raise InvalidRequest(
+            f"The prompt holds {token!r}, which is no token id.", param="prompt"
+        ) from None
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

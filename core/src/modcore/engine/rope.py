@@ -72,7 +72,8 @@ def read_rope(reader: ConfigReader) -> RopeParameters:
     number in its range.
     """
     raw = reader.raw
-    section = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    sections = [raw[key] for key in ("rope_scaling", "rope_parameters") if raw.get(key) is not None]
+    section: Any = next((each for each in sections if each != {}), {})
     if not isinstance(section, Mapping) or any(isinstance(v, Mapping) for v in section.values()):
         raise reader.error(
             "rope_parameters", "is no object of numbers; one for each layer type is not served"

@@ -36,7 +36,9 @@ class Tokenizer:
         except Exception as error:  # whatever the file makes the reader raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"The tokenizer in {directory} cannot be read: {reason}"
+                f"transformers cannot read the tokenizer in {directory} from its config.json, "
+                f"tokenizer_config.json and tokenizer.json: {reason}; check these files, or "
+                "save_pretrained() the tokenizer again."
             ) from error
 
     @property

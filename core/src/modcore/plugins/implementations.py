@@ -8,23 +8,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from modcore.plugins import hookspecs
-from modcore.plugins.discovery import PluginEntry
-from modcore.plugins.loading import remedy
 
 SPECS: dict[str, Callable[..., Any]] = {
     name: spec for name, spec in vars(hookspecs).items() if name.startswith("modcore_")
 }
 
 
-def implementations(
-    entry: PluginEntry, plugin: object
-) -> tuple[dict[str, Callable[..., Any]], list[str]]:
-    """The hooks that `plugin` implements, and a sentence for each function that fits no spec."""
+def implementations(plugin: object) -> tuple[dict[str, Callable[..., Any]], list[str]]:
+    """The hooks that `plugin` implements, and what is wrong with each function that fits no spec."""
     marked = _marked_functions(plugin)
     faults = {name: _fault(name, function) for name, function in marked.items()}
     hooks = {name: function for name, function in marked.items() if not faults[name]}
     complaints = [
-        f"plugin {entry.provenance}: {entry.target} {fault} {remedy(entry, None)}"
+        fault
         for name, fault in faults.items()
         if fault and not _mark(marked[name]).get("optionalhook")
     ]

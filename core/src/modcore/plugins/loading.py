@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 import sys
 import threading
 import time
@@ -26,27 +27,38 @@ _ENGINE_EXTRA = frozenset({"jinja2", "numpy", "safetensors", "torch", "transform
 class _Redirection:
     """Sends stdout to stderr while anybody asks for it; threads may ask at the same time.
 
-    What a plugin prints must not end up in ``--json`` output.
+    What a plugin prints must not end up in ``--json`` output, nor what a program prints that it
+    starts: so it is the file descriptor that is redirected, besides Python's object.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._stdout: Any = None
+        self._restore = contextlib.ExitStack()
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
             self._users += 1
             if self._users == 1:
-                self._stdout, sys.stdout = sys.stdout, sys.stderr
+                self._redirect()
         try:
             yield
         finally:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    sys.stdout = self._stdout
+                    self._restore.close()
+
+    def _redirect(self) -> None:
+        self._restore.enter_context(contextlib.redirect_stdout(sys.stderr))
+        with contextlib.suppress(OSError):  # a program may run without a stdout or stderr
+            if sys.__stdout__ is not None:
+                sys.__stdout__.flush()
+            kept = os.dup(1)
+            self._restore.callback(os.close, kept)
+            os.dup2(2, 1)
+            self._restore.callback(os.dup2, kept, 1)
 
 
 stdout_to_stderr = _Redirection()

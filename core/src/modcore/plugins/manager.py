@@ -33,12 +33,13 @@ from modcore.plugins.loading import (
     load,
     load_all_within,
     noted,
+    remedy,
 )
 from modcore.plugins.records import BuildOptions, ModelMatch, Service, ServiceSpec
 from modcore.plugins.verdicts import claimed_twice, list_plugins
 
 STRICT = "MODCORE_STRICT_PLUGINS"
-DEFAULT_TIMEOUT = 5.0  # seconds that a module with hooks may take to import
+DEFAULT_TIMEOUT = 3.0  # seconds that a module with hooks may take to import
 
 #: Hooks whose answer somebody waits for: what they raise is not swallowed.
 _ASKED_FOR = frozenset({"modcore_build_model", "modcore_deploy"})
@@ -160,7 +161,9 @@ class PluginManager:
         usable = [entry for entry in entries if entry.status == "ok"]
         seconds = import_timeout(self._environ, DEFAULT_TIMEOUT)
         loaded = dict(zip(usable, load_all_within(usable, seconds), strict=True))
-        return [(entry, loaded.get(entry, _left_out(entry))) for entry in entries]
+        # One line for an id that is taken twice, not one for each claimant.
+        shown = {entry.error or (entry.dist, entry.id): entry for entry in entries}.values()
+        return [(entry, loaded.get(entry, _left_out(entry))) for entry in shown]
 
     def _hook(self) -> pluggy.HookRelay:
         with self._lock:
@@ -185,9 +188,11 @@ class PluginManager:
         Each of the latter is a complaint.
         """
         try:
-            hooks, complaints = implementations(entry, plugin)
-            for complaint in complaints:
-                self._complain(complaint)
+            hooks, faults = implementations(plugin)
+            if faults:
+                self._complain(
+                    f"plugin {entry.provenance}: {entry.target} {' and '.join(faults)} {remedy(entry, None)}"
+                )
             guarded = {name: self._guarded(entry, name, hook) for name, hook in hooks.items()}
             self._pluggy.register(types.SimpleNamespace(**guarded), f"{entry.dist}:{entry.id}")
         except PluginError:
@@ -237,7 +242,7 @@ class PluginManager:
 
     @property
     def _strict(self) -> bool:
-        return self._environ.get(STRICT) == "1"
+        return self._environ.get(STRICT, "") not in ("", "0")
 
     def _complain(self, sentence: str, cause: BaseException | None = None) -> None:
         if self._strict:

@@ -115,7 +115,8 @@ def _tie_hint(best: list[ModelMatch]) -> str:
         return (
             f"{claims} both match; name the one that is meant as the architecture in config.json."
         )
-    return f"More than one package serves this checkpoint: {claims}. Uninstall one, or deny one: {DENY}={best[-1].dist}"
+    denials = " or ".join(f"{DENY}={dist}" for dist in sorted(dists))
+    return f"More than one package serves this checkpoint: {claims}. Uninstall the one that is not meant, or deny it: {denials}"
 
 
 def _unusable_hint(entry: PluginEntry, name: str) -> str:

@@ -112,10 +112,10 @@ def claimed_twice(rivals: list[PluginEntry]) -> str:
             f"{what} is claimed more than once by {names[0]}, which the package has to correct; "
             f"try: pip install --upgrade {rivals[0].dist}"
         )
-    deniable = [entry.dist for entry in rivals if canonical(entry.dist) != CORE]
+    deniable = dict.fromkeys(entry.dist for entry in rivals if canonical(entry.dist) != CORE)
     return (
-        f"{what} is claimed by {' and '.join(names)}; "
-        f"uninstall one, or deny one: {DENY}={deniable[-1]}"
+        f"{what} is claimed by {' and '.join(names)}; uninstall the one that is not meant, or deny it: "
+        f"{' or '.join(f'{DENY}={dist}' for dist in deniable)}"
     )
 
 

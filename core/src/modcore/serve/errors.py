@@ -20,6 +20,7 @@ _TYPES = {
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
+    431: "request_too_large",
     429: "rate_limit_error",
 }
 
@@ -43,7 +44,7 @@ class ModelNotFound(Exception):
     """A caller named a model that is not served here."""
 
     def __init__(self, name: str, served: str) -> None:
-        super().__init__(f"The model {name!r} is not served here; served is {served!r}.")
+        super().__init__(f"The model {name[:100]!r} is not served here; served is {served!r}.")
 
 
 class CallerGone(Exception):

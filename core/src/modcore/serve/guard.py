@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modcore.serve.errors import error_response
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_HEADER_BYTES = 64 * 1024
+_DRAINED = 8  # times the limit that is read of a body which is refused all the same
 OPEN_PATHS = frozenset({"/health"})
 
 
@@ -44,8 +46,12 @@ class Guard:
             message = "The API key is missing or wrong; send it as `Authorization: Bearer KEY`."
             await error_response(401, message, code="invalid_api_key")(scope, receive, send)
             return
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            message = f"The headers are larger than {MAX_HEADER_BYTES} bytes; send fewer."
+            await error_response(431, message)(scope, receive, send)
+            return
         body = _Body(receive, self._max_body_bytes)
-        if await body.read():
+        if _declared(headers) <= _DRAINED * self._max_body_bytes and await body.read():
             await self.app(scope, body.replay, send)
         else:
             message = f"The body is larger than {self._max_body_bytes} bytes; send less at once."
@@ -56,6 +62,12 @@ class Guard:
             return True
         scheme, _, key = given.partition(b" ")
         return hmac.compare_digest(scheme.lower() + b" " + key.strip(), self._expected)
+
+
+def _declared(headers: dict[bytes, bytes]) -> int:
+    """The length that the body is announced with; 0 when it is not."""
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() and len(length) < 20 else 0
 
 
 def _is_local(origin: bytes) -> bool:
@@ -82,12 +94,12 @@ class _Body:
     async def read(self) -> bool:
         """Read the body; false when it is larger than the limit.
 
-        The rest of a body that is too large is read and dropped (up to eight times the limit): most
-        clients listen for an answer only after they have sent everything.
+        The rest of a body that is too large is read and dropped, up to a point: most clients listen
+        for an answer only after they have sent everything.
         """
         parts: list[bytes] = []
         size, more = 0, True
-        while more and size <= 8 * self._limit:
+        while more and size <= _DRAINED * self._limit:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._message = message

@@ -136,6 +136,18 @@ class ChatMessage(BaseModel):
     content: str | list[TextPart]
     name: str | None = None
 
+    @field_validator("content", mode="before")
+    @classmethod
+    def _verify_content(cls, value: Any) -> Any:
+        parts = value if isinstance(value, list) else []
+        if not isinstance(value, (str, list)):
+            raise ValueError("has to be text, or a list of parts of the type text")
+        for part in parts:
+            if not isinstance(part, dict) or part.get("type") != "text":
+                kind = part.get("type") if isinstance(part, dict) else part
+                raise ValueError(f"has a part of the type {kind!r:.50}; this model takes text only")
+        return value
+
     def to_template(self) -> dict[str, Any]:
         """The message as chat templates take it: the content is text."""
         content = self.content

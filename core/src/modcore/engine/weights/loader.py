@@ -146,6 +146,6 @@ def _read_part(
         and not torch.isfinite(converted).all()
     ):
         raise CheckpointError(
-            f"Tensor {name} in {files.tensors[name].file} holds values that {dtype} cannot; use --dtype float32."
+            f"Tensor {name} in {files.tensors[name].file} holds values that do not fit into {dtype}; convert it again with smaller ones."
         )
     return converted
