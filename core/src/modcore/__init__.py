@@ -13,41 +13,109 @@ from modcore._version import VERSION
 if TYPE_CHECKING:
     from modcore.engine import AsyncEngine, Engine, SamplingParams
     from modcore.errors import CheckpointError, InvalidRequest, ModcoreError, PluginError
+    from modcore.flow import (
+        barrier,
+        bind,
+        diverter,
+        graph,
+        ifs,
+        loop,
+        parallel,
+        pipeline,
+        switch,
+        warp,
+    )
+    from modcore.module import (
+        ActionModule,
+        ModuleBase,
+        ServerModule,
+        UrlModule,
+        make_repr,
+        module_register,
+    )
     from modcore.plugins import hookimpl
+    from modcore.registry import Registry
+    from modcore.training import TrainableModule
 
 __version__ = VERSION
 
 _HOMES = {
-    "AsyncEngine": "modcore.engine",
-    "CheckpointError": "modcore.errors",
-    "Engine": "modcore.engine",
-    "InvalidRequest": "modcore.errors",
-    "ModcoreError": "modcore.errors",
-    "PluginError": "modcore.errors",
-    "SamplingParams": "modcore.engine",
-    "hookimpl": "modcore.plugins",
+    "engine": ("AsyncEngine", "Engine", "SamplingParams"),
+    "errors": ("CheckpointError", "InvalidRequest", "ModcoreError", "PluginError"),
+    "flow": (
+        "barrier",
+        "bind",
+        "diverter",
+        "graph",
+        "ifs",
+        "loop",
+        "parallel",
+        "pipeline",
+        "switch",
+        "warp",
+    ),
+    "module": (
+        "ActionModule",
+        "ModuleBase",
+        "ServerModule",
+        "UrlModule",
+        "make_repr",
+        "module_register",
+    ),
+    "plugins": ("hookimpl",),
+    "registry": ("Registry",),
+    "training": ("TrainableModule",),
 }
 
+#: Rooms that are reached by attribute without having been imported: ``modcore.module.ModuleBase``.
+_ROOMS = frozenset({"engine", "flow", "module", "plugins", "registry", "training"})
+
 __all__ = [
+    "ActionModule",
     "AsyncEngine",
     "CheckpointError",
     "Engine",
     "InvalidRequest",
     "ModcoreError",
+    "ModuleBase",
     "PluginError",
+    "Registry",
     "SamplingParams",
+    "ServerModule",
+    "TrainableModule",
+    "UrlModule",
     "__version__",
+    "barrier",
+    "bind",
+    "diverter",
+    "graph",
     "hookimpl",
+    "ifs",
+    "loop",
+    "make_repr",
+    "module_register",
+    "parallel",
+    "pipeline",
+    "switch",
+    "warp",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'modcore' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(home), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"modcore.{name}")
+    for room, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"modcore.{room}"), name)
+    if not name.startswith("_"):
+        # Groups of registered modules are attributes too: modcore.mymodules.m()
+        register = importlib.import_module("modcore.module.register").module_register
+        group = register.find(name)
+        if group is not None:
+            return group
+    raise AttributeError(f"module 'modcore' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

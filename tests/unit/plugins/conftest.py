@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import importlib_metadata
 import pytest
 
 from modcore.plugins import PluginEntry, PluginManager, list_plugins
 from plugin_sites import Site
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty site, first on ``sys.path``; what is imported from it is forgotten afterwards."""
-    directory = tmp_path / "site"
-    directory.mkdir()
-    monkeypatch.syspath_prepend(str(directory))
-    yield Site(directory)
-    for name, module in list(sys.modules.items()):
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(directory):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -166,15 +166,19 @@ def _overview() -> Parser:
     return parser
 
 
+#: Commands that our own processes start; people do not see them.
+_INTERNAL = frozenset({"serve-module"})
+
+
 def _find(name: str) -> Command:
-    if name in COMMANDS:
+    if name in COMMANDS or name in _INTERNAL:
         module = importlib.import_module(f"modcore.cli.{name.replace('-', '_')}")
         found: Command = module.COMMAND
         return found
     from modcore.plugins.commands import CommandTable
     from modcore.plugins.manager import plugin_manager
 
-    table = CommandTable(frozenset(COMMANDS))
+    table = CommandTable(_INTERNAL.union(COMMANDS))
     plugin_manager().register_commands(table)
     command = table.get(name)
     if command is None:

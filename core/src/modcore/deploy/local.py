@@ -7,13 +7,16 @@ listens. It gets the same plugins as its parent, and ends when its parent's pipe
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from pathlib import Path
 
-from modcore.deploy.parent import PARENT_PIPE
+from modcore.deploy.parent import PARENT_PIPE, PAYLOAD_PIPE
 from modcore.errors import ServiceError
 from modcore.plugins.records import ServiceSpec
 from modcore.plugins.verdicts import ALLOW, list_plugins
@@ -72,6 +75,10 @@ class LocalService:
         """The last lines that the child printed."""
         return "\n".join(self._last_words) or "(nothing)"
 
+    def wait(self) -> int:
+        """Wait until the child has ended by itself; returns its exit code."""
+        return self.process.wait()
+
     def stop(self, timeout: float = 10.0) -> int:
         """Ask the child to end, kill it after `timeout` seconds; returns its exit code."""
         self.process.terminate()
@@ -92,19 +99,32 @@ class LocalService:
 
 
 class LocalLauncher:
-    """Starts services as children of this process."""
+    """Starts services as children of this process.
+
+    `secret_payload` are bytes for the child alone, over a pipe of its own; `secrets` are environment
+    variables for it.
+    """
+
+    def __init__(
+        self, secret_payload: bytes | None = None, secrets: Mapping[str, str] | None = None
+    ) -> None:
+        self._payload = secret_payload
+        self._secrets = dict(secrets or {})
 
     def launch(self, spec: ServiceSpec) -> LocalService:
         """Start `spec` and return it when it is ready; raises ServiceError with the child's words."""
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "modcore", *spec.command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            env=_environment(spec),
-        )
+        with _Payload(self._payload) as payload:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "modcore", *spec.command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                env={**_environment(spec), **self._secrets, **payload.environment},
+                pass_fds=payload.descriptors,
+            )
+            payload.send()
         service = LocalService(spec, process)
         try:
             service.wait_until_ready(spec.ready_timeout)
@@ -114,12 +134,47 @@ class LocalLauncher:
         return service
 
 
+class _Payload:
+    """A pipe with bytes for one child."""
+
+    def __init__(self, content: bytes | None) -> None:
+        self._content = content
+        self.descriptors: tuple[int, ...] = ()
+        self.environment: dict[str, str] = {}
+        self._writer = -1
+
+    def __enter__(self) -> _Payload:
+        if self._content is not None:
+            reader, self._writer = os.pipe()
+            self.descriptors = (reader,)
+            self.environment = {PAYLOAD_PIPE: str(reader)}
+        return self
+
+    def send(self) -> None:
+        """Write beside whoever waits: a pipe holds less than a module may need."""
+        if self._content is not None:
+            threading.Thread(target=self._write, args=(self._writer,), daemon=True).start()
+            self._writer = -1
+
+    def _write(self, writer: int) -> None:
+        # A child that ends before it has read says why on its stderr.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as pipe:
+            pipe.write(self._content or b"")
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in (*self.descriptors, self._writer):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
 def _environment(spec: ServiceSpec) -> dict[str, str]:
     plugins = {entry.dist for entry in list_plugins() if entry.status in ("ok", "duplicate")}
     inherited = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
     ours = {
         ALLOW: ",".join(sorted(plugins)),
         PARENT_PIPE: "1",
+        # What can be imported here can be imported there.
+        "PYTHONPATH": os.pathsep.join(place or str(Path.cwd()) for place in sys.path),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
     }

@@ -1,4 +1,4 @@
-"""The child's side of the local launcher: end when the parent does."""
+"""The child's side of the local launcher: end when the parent does, and take what it hands over."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ PARENT_PIPE = "MODCORE_PARENT_PIPE"
 
 #: What a child gets to end by itself; whatever holds it up, it does not outlive its parent longer.
 LAST_SECONDS = 10.0
+
+
+#: The number of the pipe over which the parent hands bytes that nobody else may see.
+PAYLOAD_PIPE = "MODCORE_PAYLOAD_PIPE"
+
+
+def read_payload() -> bytes | None:
+    """What the parent hands over, or None; can be read once."""
+    number = os.environ.pop(PAYLOAD_PIPE, None)
+    if number is None:
+        return None
+    with os.fdopen(int(number), "rb") as pipe:
+        return pipe.read()
 
 
 def end_with_parent() -> None:

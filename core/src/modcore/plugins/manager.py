@@ -21,6 +21,7 @@ import pluggy
 
 from modcore.errors import PluginError
 from modcore.plugins import hookspecs
+from modcore.plugins.catalogue import PACKAGES
 from modcore.plugins.commands import CommandTable
 from modcore.plugins.discovery import HOOKS, TEXT_MODELS, VISION_MODELS, PluginEntry
 from modcore.plugins.implementations import implementations, is_wrapper
@@ -105,6 +106,8 @@ class PluginManager:
         known = sorted({entry.id for entry in self.entries if entry.group == group})
         close = difflib.get_close_matches(id, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}."
+        if package := PACKAGES.get(id):
+            hint = f"install the package that does: pip install {package}"
         return f"no installed plugin registers {id!r} in {group}; {hint}"
 
     # Hooks, one method each

@@ -74,6 +74,10 @@ class Service(Protocol):
     name: str
     url: str
 
+    def wait(self) -> int:
+        """Wait until the service has ended by itself. Returns its exit code."""
+        ...
+
     def stop(self, timeout: float = 10.0) -> int:
         """End the service; wait `timeout` seconds before it is killed. Returns its exit code."""
         ...

@@ -1,0 +1,132 @@
+"""Calls without an order, that any number of threads work off together.
+
+The thread that wants the results works too, so that a batch ends whether or not it gets help:
+parallels inside parallels cannot wait for each other. After a failure nothing more is begun.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from modcore.flow.workers import workers
+
+
+def _nothing() -> None:
+    """What happens when nobody asked to be told."""
+
+
+class Batch:
+    """`results` and `failures` by the number of the call; neither has those never begun.
+
+    `on_failure` and `on_end` are called in the thread where it happens, and may be called again.
+    """
+
+    def __init__(
+        self,
+        calls: Sequence[Callable[[], Any]],
+        *,
+        on_failure: Callable[[], None] = _nothing,
+        on_end: Callable[[], None] = _nothing,
+    ) -> None:
+        self.results: dict[int, Any] = {}
+        self.failures: dict[int, BaseException] = {}
+        self._calls = calls
+        self._on_failure, self._on_end = on_failure, on_end
+        self._lock = threading.Lock()
+        self._todo = deque(range(len(calls)))
+        self._running = 0
+        self._ended = threading.Event()
+
+    def work(self) -> None:
+        """Do calls until none is left to begin."""
+        while (number := self._claim()) is not None:
+            try:
+                self.results[number] = self._calls[number]()
+            except BaseException as error:  # of any kind: it is raised where the results are wanted
+                self._fail(number, error)
+            self._finish()
+
+    def start(self) -> None:
+        """Have it worked off by other threads."""
+        if self._todo:
+            workers.start(self.work)
+            self.ask_for_help()
+
+    def ask_for_help(self) -> None:
+        """Get a thread for each call but one, as far as there may be more threads."""
+        for _ in range(len(self._calls) - 1):
+            if not workers.offer(self.work):
+                break
+
+    def get_help(self) -> None:
+        """See to it that what is left is begun although this thread is about to wait."""
+        if self._todo:
+            workers.start(self.work)
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        with self._lock:
+            self._todo.clear()
+            ended = not self._running
+        if ended:
+            self._end()
+
+    def wait(self) -> None:
+        """Return when nothing runs any more, or at once after an interrupt."""
+        self._ended.wait()
+
+    def only_result(self) -> Any:
+        """The result of a batch of one call; raises what it raised."""
+        for error in self.failures.values():
+            raise error
+        return self.results[0]
+
+    def _claim(self) -> int | None:
+        with self._lock:
+            if not self._todo:
+                return None
+            self._running += 1
+            return self._todo.popleft()
+
+    def _fail(self, number: int, error: BaseException) -> None:
+        with self._lock:
+            self.failures[number] = error
+            self._todo.clear()
+        if not isinstance(error, Exception):  # KeyboardInterrupt waits for nobody
+            self._ended.set()
+        self._on_failure()
+
+    def _finish(self) -> None:
+        with self._lock:
+            self._running -= 1
+            ended = not self._running and not self._todo
+        if ended:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._on_end()
+
+
+def run_with_helpers(batch: Batch) -> None:
+    """Work `batch` off in this thread and others."""
+    try:
+        batch.ask_for_help()
+        batch.work()
+        batch.wait()
+    except BaseException:  # an interrupt of the wait
+        batch.stop()
+        raise
+
+
+def run_elsewhere(batch: Batch) -> None:
+    """Work `batch` off in other threads, and wait for them."""
+    try:
+        batch.start()
+        batch.wait()
+    except BaseException:
+        batch.stop()
+        raise

@@ -1,0 +1,258 @@
+"""graph: named items, and edges that say whose output goes to whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modcore.flow.base import Flow
+from modcore.flow.branches import in_tasks
+from modcore.flow.calls import Call, Function, needs_loop, prefers_loop, run
+from modcore.flow.errors import InvalidFlow
+from modcore.flow.mermaid import Drawing, Ends
+from modcore.flow.tree import label
+from modcore.flow.values import arguments, one_value
+
+START, END = "__start__", "__end__"
+
+
+@dataclass(slots=True, frozen=True)
+class Edge:
+    """From the output of one node to the arguments of another; `formatter` changes it on the way."""
+
+    source: str
+    target: str
+    formatter: Function | None
+
+    @property
+    def part(self) -> str:
+        """What the place of an error calls it."""
+        return f"edge from {self.source!r} to {self.target!r}"
+
+
+class graph(Flow):  # noqa: N801 - the seeds' name
+    """``graph(a=f, b=g)`` with `add_edge`: every node runs as soon as all that it needs is there.
+
+    Nodes that do not need each other run at the same time, in threads or as tasks. A node gets one
+    argument for each edge that leads to it, in the order in which the edges were added (a package
+    is several). ``__start__`` is the input, ``__end__`` the result; keyword arguments go to every
+    node that an edge from ``__start__`` leads to.
+    """
+
+    _type = "Graph"
+    _part = "node"
+
+    def __init__(
+        self, *items: Any, post_action: Callable[..., Any] | None = None, **named: Function
+    ) -> None:
+        self._edges: tuple[Edge, ...] = ()
+        self._is_checked = False
+        super().__init__(*items, post_action=post_action, **named)
+
+    def add_edge(self, source: Any, target: Any, formatter: Function | None = None) -> None:
+        """Send what `source` makes to `target`; nodes are given by name, or one by one in a list."""
+        if isinstance(source, (list, tuple)):
+            for each in source:
+                self.add_edge(each, target, formatter)
+            return
+        if isinstance(target, (list, tuple)):
+            for each in target:
+                self.add_edge(source, each, formatter)
+            return
+        edge = Edge(self._node(source), self._node(target), formatter)
+        if formatter is not None:
+            self._checked(formatter, f"the formatter of the {edge.part}")
+        self._check_edge(edge)
+        self._edges = (*self._edges, edge)
+        self._is_checked = False
+        self._coroutine_facts = None
+
+    def _node(self, node: Any) -> str:
+        if isinstance(node, str):
+            if node not in (START, END) and node not in self._names:
+                raise InvalidFlow(f"no edge: {self._no_item(node)}")
+            return node
+        for name, function in zip(self._names, self._functions, strict=True):
+            if function is node and name:
+                return name
+        raise InvalidFlow(f"no edge: {node!r} is no node of this graph")
+
+    def _check_edge(self, edge: Edge) -> None:
+        if edge.source == END or edge.target == START:
+            raise InvalidFlow(f"no {edge.part}: nothing leaves {END} and nothing enters {START}")
+        if way := self._way(edge.target, edge.source):
+            circle = " → ".join([edge.source, *way])
+            raise InvalidFlow(f"no {edge.part}: it would close the cycle {circle}")
+
+    def _way(self, source: str, target: str) -> list[str]:
+        """The nodes on a way from `source` to `target`, both included; none if there is none."""
+        came_from: dict[str, str] = {source: ""}
+        queue = deque([source])
+        while queue:
+            here = queue.popleft()
+            for edge in self._edges:
+                if edge.source == here and edge.target not in came_from:
+                    came_from[edge.target] = here
+                    queue.append(edge.target)
+        way: list[str] = []
+        while target in came_from:
+            way.insert(0, target)
+            target = came_from[target]
+        return way
+
+    def _add(self, name: str | None, item: Any) -> None:
+        if name is None:
+            raise InvalidFlow(f"the nodes of a graph have names: graph(name={label(item)})")
+        super()._add(name, item)
+        self._is_checked = False
+
+    def _check(self) -> None:
+        """Every node is reached from the start and leads to the end."""
+        names = [name for name in self._names if name]
+        if unreached := [name for name in names if not self._way(START, name)]:
+            raise InvalidFlow(
+                f"no way leads from {START} to {_list(unreached)}: add_edge is missing"
+            )
+        if dead := [name for name in names if not self._way(name, END)]:
+            raise InvalidFlow(f"no way leads from {_list(dead)} to {END}: add_edge is missing")
+        if not self._into(END):
+            raise InvalidFlow(f"no edge leads to {END}: the graph would have no result")
+        self._is_checked = True
+
+    def _into(self, node: str) -> list[Edge]:
+        return [edge for edge in self._edges if edge.target == node]
+
+    def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return run(self._evaluate(args, kwargs, needs_loop))
+
+    async def _arun(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return await self._evaluate(args, kwargs, prefers_loop)
+
+    async def _evaluate(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], on_loop: Callable[[Any], bool]
+    ) -> Any:
+        if not self._is_checked:
+            self._check()
+        return await _Evaluation(self, args, kwargs, on_loop).run()
+
+    def _children(self) -> list[Function]:
+        formatters = [edge.formatter for edge in self._edges if edge.formatter is not None]
+        return [*self._functions, *formatters]
+
+    def _draw(self, drawing: Drawing, ends: Ends) -> Ends:
+        drawn: dict[str, Ends] = {START: ends}
+        for name in self._in_order():
+            drawn[name] = self._draw_item(drawing, self._names.index(name), self._ends(drawn, name))
+        return self._ends(drawn, END)
+
+    def _ends(self, drawn: Mapping[str, Ends], node: str) -> Ends:
+        return [
+            (end, label(edge.formatter) if edge.formatter else words)
+            for edge in self._into(node)
+            for end, words in drawn.get(edge.source, ())
+        ]
+
+    def _in_order(self) -> list[str]:
+        """The nodes, each after those that it needs."""
+        order: list[str] = []
+        left = [name for name in self._names if name]
+        while left:
+            ready = [n for n in left if not any(e.source in left for e in self._into(n))]
+            order += ready
+            left = [name for name in left if name not in ready]
+        return order
+
+
+class _Evaluation:
+    """One call of a graph: what has been made, what runs, what is still to be begun."""
+
+    def __init__(
+        self,
+        flow: graph,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        on_loop: Callable[[Any], bool],
+    ) -> None:
+        self._flow, self._kwargs, self._on_loop = flow, kwargs, on_loop
+        self._functions = dict(zip(flow._names, flow._functions, strict=True))
+        self._made: dict[str, Any] = {START: one_value(args)}
+        self._running: dict[asyncio.Task[Any], str] = {}
+        self._failures: dict[str, BaseException] = {}
+        self._todo = [name for name in flow._names if name]
+
+    async def run(self) -> Any:
+        """What arrives at the end; raises what failed when nothing runs any more."""
+        try:
+            self._begin()
+            while self._running:
+                done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    self._ended(self._running.pop(task), task)
+                self._begin()
+        except BaseException:  # this call is cancelled, or a node was: so are all
+            self._cancel(lambda _: True)
+            raise
+        if self._failures:
+            raise self._error()
+        return one_value(await self._arguments(END))
+
+    def _begin(self) -> None:
+        """Begin every node whose arguments are all there."""
+        for name in list(self._todo):
+            if all(edge.source in self._made for edge in self._flow._into(name)):
+                self._todo.remove(name)
+                self._running[asyncio.ensure_future(self._node(name))] = name
+
+    def _ended(self, name: str, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() and self._failures:
+            return
+        try:
+            self._made[name] = task.result()
+        except Exception as error:
+            self._failures[name] = error
+            self._todo.clear()
+            # A thread cannot be cancelled: those nodes are waited for.
+            self._cancel(lambda node: self._on_loop(self._functions[node]))
+
+    def _cancel(self, chosen: Callable[[str], bool]) -> None:
+        for task, name in self._running.items():
+            if chosen(name):
+                task.cancel()
+
+    async def _node(self, name: str) -> Any:
+        into = self._flow._into(name)
+        kwargs = self._kwargs if any(edge.source == START for edge in into) else {}
+        call = Call(self._functions[name], await self._arguments(name), f"node {name!r}", kwargs)
+        [result] = await in_tasks(self._flow._kind, [call], self._on_loop, meet=False)
+        return result
+
+    async def _arguments(self, node: str) -> tuple[Any, ...]:
+        """What the edges bring to `node`."""
+        found: list[Any] = []
+        for edge in self._flow._into(node):
+            value = self._made[edge.source]
+            if edge.formatter is not None:
+                value = await self._formatted(edge, edge.formatter, value)
+            found.extend(arguments(value))
+        return tuple(found)
+
+    async def _formatted(self, edge: Edge, formatter: Function, value: Any) -> Any:
+        call = Call(formatter, arguments(value), edge.part)
+        try:
+            return await call.arun()
+        except Exception as error:
+            call.failed(error, self._flow._kind)
+            raise
+
+    def _error(self) -> BaseException:
+        errors = [error for error in self._failures.values() if isinstance(error, Exception)]
+        if len(errors) == 1:
+            return errors[0]
+        return ExceptionGroup(f"{len(errors)} nodes of {self._flow._kind} failed", errors)
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

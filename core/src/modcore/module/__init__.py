@@ -1,0 +1,27 @@
+"""Modules: things that can be trained, deployed, called and evaluated, and that hold each other.
+
+`base` is the class to inherit from; `lifecycle` walks a tree of modules; `evaluation` scores. Needs no
+torch; knows nothing of engines or HTTP.
+"""
+
+from modcore.flow.tree import make_repr
+from modcore.module.action import ActionModule
+from modcore.module.base import ModuleBase
+from modcore.module.evaluation import METRICS, EvalReport
+from modcore.module.register import module_register
+from modcore.module.remote import RemoteError
+from modcore.module.server import ServerModule, UrlModule
+from modcore.module.state import ModuleState
+
+__all__ = [
+    "METRICS",
+    "ActionModule",
+    "EvalReport",
+    "ModuleBase",
+    "ModuleState",
+    "RemoteError",
+    "ServerModule",
+    "UrlModule",
+    "make_repr",
+    "module_register",
+]

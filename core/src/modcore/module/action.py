@@ -1,0 +1,48 @@
+"""ActionModule: a flow, or several callables one after the other, as a module."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from modcore.flow import pipeline
+from modcore.flow.tree import make_repr
+from modcore.module.base import ModuleBase
+from modcore.module.submodules import modules_in, unique
+
+
+class ActionModule(ModuleBase):
+    """Calls `action` one after the other; the modules in them are its submodules."""
+
+    def __init__(
+        self, *action: Callable[..., Any], name: str | None = None, return_trace: bool = False
+    ) -> None:
+        super().__init__(name=name, return_trace=return_trace)
+        self.action = pipeline(*action)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The flow's result."""
+        return self.action(*args, **kwargs)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """The flow's own async form, so that its branches run on the event loop."""
+        if self._extras is None:
+            return await self.action.acall(*args, **kwargs)
+        result = await super().acall(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    def named_submodules(self) -> list[tuple[str, ModuleBase]]:
+        """The modules in the flow, whatever is nested in it."""
+        return list(unique(modules_in(self.action, "action")))
+
+    def __repr__(self) -> str:
+        attributes = {
+            "return_trace": self.return_trace,
+            "sub-category": "Flow",
+            "type": "Pipeline",
+            "items": [],
+        }
+        head = make_repr("Module", "Action", name=self.name, attrs=attributes)
+        # Below it stands what stands below the flow itself.
+        return "\n".join([head, *repr(self.action).split("\n")[1:]])

@@ -1,0 +1,133 @@
+"""Evaluation: a set of rows, the answers to them, and the scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modcore.registry import Registry, RegistryMiss
+from modcore.registry.miss import explain_miss
+
+if TYPE_CHECKING:
+    from modcore.module.base import ModuleBase
+
+#: Metrics by name: ``metric(answer, expected) -> float``, averaged over the rows. One that has the
+#: attribute ``of_module = True`` is ``metric(module, rows) -> float`` instead, over all rows at once.
+METRICS = Registry("metric", scope="modcore")
+METRICS.register_module("perplexity", module="modcore.training.perplexity:perplexity")
+
+
+@METRICS.register_module()
+def exact_match(answer: Any, expected: Any) -> float:
+    """1 when the answer is the expected one, white space at the ends of texts aside."""
+    if isinstance(answer, str) and isinstance(expected, str):
+        return float(answer.strip() == expected.strip())
+    return float(answer == expected)
+
+
+@METRICS.register_module()
+def contains(answer: Any, expected: Any) -> float:
+    """1 when the expected answer is part of the answer, as text."""
+    return float(str(expected) in str(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class EvalReport:
+    """The average of each metric over `rows` rows; printed as a table."""
+
+    scores: Mapping[str, float]
+    rows: int
+
+    def __str__(self) -> str:
+        width = max(map(len, ("metric", *self.scores)))
+        lines = [f"{name:<{width}}  {score:.3f}" for name, score in self.scores.items()]
+        return "\n".join([f"{'metric':<{width}}  score ({self.rows} rows)", *lines])
+
+
+class EvalSet:
+    """The rows, and the metrics that score the answers to them; see `ModuleBase.evalset`."""
+
+    def __init__(
+        self,
+        rows: Sequence[Any] | str,
+        load_f: Callable[[str], Sequence[Any]] | None,
+        metrics: Sequence[str],
+    ) -> None:
+        self.rows = list(_load(rows, load_f) if isinstance(rows, (str, Path)) else rows)
+        self._metrics = {name: _metric(name) for name in metrics}
+        for number, row in enumerate(self.rows, 1):
+            if self._metrics and not (isinstance(row, Mapping) and "expected" in row):
+                raise ValueError(
+                    f"row {number} has no 'expected' answer, which {', '.join(metrics)} "
+                    'compare with; write it as {"input": ..., "expected": ...}.'
+                )
+
+    def ask(self, module: ModuleBase, row: Any) -> Any:
+        """The module's answer to `row`."""
+        if not isinstance(row, Mapping):
+            return module(row)
+        arguments = {key: value for key, value in row.items() if key != "expected"}
+        if set(arguments) == {"input"}:
+            return module(arguments["input"])
+        return module(**arguments)
+
+    def report(self, module: ModuleBase, answers: Sequence[Any]) -> EvalReport:
+        """The scores of `answers`, which are the module's."""
+        scores = {
+            name: self._score(metric, module, answers) for name, metric in self._metrics.items()
+        }
+        return EvalReport(scores, len(self.rows))
+
+    def _score(
+        self, metric: Callable[[Any, Any], float], module: ModuleBase, answers: Sequence[Any]
+    ) -> float:
+        if getattr(metric, "of_module", False):
+            return metric(module, self.rows)
+        pairs = zip(answers, self.rows, strict=True)
+        return sum(metric(answer, row["expected"]) for answer, row in pairs) / max(
+            len(self.rows), 1
+        )
+
+
+def _metric(name: str) -> Callable[[Any, Any], float]:
+    found: Callable[[Any, Any], float] | None = METRICS.get(name)
+    if found is None:
+        raise RegistryMiss(explain_miss(METRICS, name))
+    return found
+
+
+def _load(path: str | Path, load_f: Callable[[str], Sequence[Any]] | None) -> Sequence[Any]:
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"there is no evaluation set {file}; give the rows, or the path of a file."
+        )
+    if load_f is not None:
+        return load_f(str(file))
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".json":
+        return _rows(json.loads(text), file)
+    lines = [line for line in text.splitlines() if line.strip()]
+    if file.suffix != ".jsonl":
+        return lines
+    return [_parse(line, file, number) for number, line in enumerate(lines, 1)]
+
+
+def _rows(value: Any, file: Path) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(
+            f"{file} holds a JSON {type(value).__name__} where a list of rows is expected."
+        )
+    return value
+
+
+def _parse(line: str, file: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{file}, line {number}: not JSON ({error.msg} at column {error.colno})."
+        ) from None

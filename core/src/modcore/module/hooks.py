@@ -1,0 +1,104 @@
+"""What may take part in a call beside `forward`: hooks, a cache, a sink for streamed pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from modcore.module.caching import Cache
+
+if TYPE_CHECKING:
+    from modcore.module.base import ModuleBase
+
+
+class StreamSink(NamedTuple):
+    """Where pieces go, and what goes before and after them."""
+
+    sink: Callable[[Any], None]
+    prefix: Any
+    suffix: Any
+
+    def watch(self, pieces: Iterator[Any]) -> Iterator[Any]:
+        """`pieces`, each given to the sink as it passes."""
+        if self.prefix is not None:
+            self.sink(self.prefix)
+        for piece in pieces:
+            self.sink(piece)
+            yield piece
+        if self.suffix is not None:
+            self.sink(self.suffix)
+
+
+class Hooks:
+    """The extras of one module."""
+
+    def __init__(self) -> None:
+        self.before: list[Callable[..., None]] = []
+        self.after: list[Callable[..., None]] = []
+        self.on_error: list[Callable[..., None]] = []
+        self.cache: Cache | None = None
+        self.sink: StreamSink | None = None
+
+    def add(
+        self,
+        before: Callable[..., None] | None,
+        after: Callable[..., None] | None,
+        on_error: Callable[..., None] | None,
+    ) -> Callable[[], None]:
+        """Add hooks; returns what takes them out again."""
+        added = [
+            (hooks, hook)
+            for hooks, hook in (
+                (self.before, before),
+                (self.after, after),
+                (self.on_error, on_error),
+            )
+            if hook is not None
+        ]
+        for hooks, hook in added:
+            hooks.append(hook)
+
+        def remove() -> None:
+            for hooks, hook in added:
+                if hook in hooks:
+                    hooks.remove(hook)
+
+        return remove
+
+    def call(self, module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`module.forward` with everything around it."""
+        for hook in self.before:
+            hook(module, args, kwargs)
+        try:
+            result = self._compute(module, args, kwargs)
+        except BaseException as error:
+            self._failed(module, error)
+            raise
+        return self._passed(module, result)
+
+    async def acall(self, module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As `call`, for a `forward` that is a coroutine function; results are not cached."""
+        for hook in self.before:
+            hook(module, args, kwargs)
+        try:
+            result = await module.forward(*args, **kwargs)
+        except BaseException as error:
+            self._failed(module, error)
+            raise
+        return self._passed(module, result)
+
+    def _compute(self, module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.cache is None:
+            return module.forward(*args, **kwargs)
+        return self.cache.get(args, kwargs, lambda: module.forward(*args, **kwargs))
+
+    def _passed(self, module: ModuleBase, result: Any) -> Any:
+        for hook in self.after:
+            hook(module, result)
+        if self.sink is not None and isinstance(result, Iterator):
+            return self.sink.watch(result)
+        return result
+
+    def _failed(self, module: ModuleBase, error: BaseException) -> None:
+        for hook in self.on_error:
+            hook(module, error)

@@ -1,0 +1,124 @@
+"""Groups of modules by name: functions become modules, packages add theirs by entry points.
+
+``module_register.new_group("mymodules")`` makes a group, ``@module_register("mymodules")`` puts a
+function or a Module class into it, and ``modcore.mymodules.m()`` makes a module of it (seeds: *Using
+the Built-in Registry*). Entry points ``<group>.<name>`` in ``modcore.modules`` fill the same groups.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from modcore.errors import ModcoreError
+from modcore.module.base import ModuleBase
+from modcore.plugins.discovery import MODULES
+from modcore.registry import Entry, Registry
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+class ModuleGroup:
+    """The modules of one group, as attributes: ``group.name(...)`` makes one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._registry = Registry(name, scope=name)
+
+    def __getattr__(self, name: str) -> Callable[..., ModuleBase]:
+        found = self._registry.get(name)
+        if found is None:
+            raise AttributeError(self._miss(name))
+        return (
+            found if inspect.isclass(found) and issubclass(found, ModuleBase) else _module_of(found)
+        )
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._registry)
+
+    def __repr__(self) -> str:
+        return f"<ModuleGroup {self._name}: {', '.join(dir(self)) or 'empty'}>"
+
+    def _miss(self, name: str) -> str:
+        known = dir(self)
+        close = difflib.get_close_matches(name, known, 1)
+        hint = (
+            f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."
+        )
+        return f"there is no module {name!r} in the group {self._name!r}; {hint}"
+
+
+class ModuleRegister:
+    """Makes groups and puts things into them."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, ModuleGroup] = {}
+        self._has_plugins = False
+
+    def new_group(self, name: str) -> None:
+        """Make a group; harmless when it exists. Raises ValueError for what is no name."""
+        if not name.isidentifier() or name.startswith("_"):
+            raise ValueError(f"{name!r} cannot name a group; it has to be a Python name.")
+        self._groups.setdefault(name, ModuleGroup(name))
+
+    def __call__(self, group: str, name: str | None = None) -> Callable[[T], T]:
+        """Put a function or a Module class into `group`, under `name` or its own.
+
+        A decorator, which returns what it decorates unchanged.
+        """
+        registry = self.group(group)._registry
+
+        def register(decorated: T) -> T:
+            registry.register_module(name, module=decorated)
+            return decorated
+
+        return register
+
+    def group(self, name: str) -> ModuleGroup:
+        """The group called `name`; raises ModcoreError, with the near ones, when there is none."""
+        found = self.find(name)
+        if found is None:
+            close = difflib.get_close_matches(name, self._groups, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"make it: new_group({name!r})."
+            raise ModcoreError(f"there is no group of modules {name!r}; {hint}")
+        return found
+
+    def find(self, name: str) -> ModuleGroup | None:
+        """The group called `name`, or None; packages are looked at when no other has that name."""
+        if name not in self._groups and not self._has_plugins:
+            self._has_plugins = True
+            self._read_entry_points()
+        return self._groups.get(name)
+
+    def _read_entry_points(self) -> None:
+        from modcore.plugins.verdicts import list_plugins
+
+        for entry in list_plugins():
+            group, dot, name = entry.id.partition(".")
+            if entry.group == MODULES and entry.status == "ok" and dot and group.isidentifier():
+                self.new_group(group)
+                self._groups[group]._registry.add(Entry(name, entry.target, entry.provenance))
+
+
+def _module_of(function: Callable[..., Any]) -> Callable[..., ModuleBase]:
+    """A maker of modules whose `forward` is `function`."""
+
+    def make(*, name: str | None = None) -> ModuleBase:
+        return FunctionModule(function, name=name)
+
+    make.__doc__ = function.__doc__
+    return make
+
+
+class FunctionModule(ModuleBase):
+    """A registered function as a module."""
+
+    def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
+        super().__init__(name=name or getattr(function, "__name__", None))
+        self.repr_type = "Function"  # type: ignore[misc]  # one class for all functions
+        self.forward = function  # type: ignore[method-assign]
+
+
+module_register = ModuleRegister()

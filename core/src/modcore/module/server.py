@@ -1,0 +1,143 @@
+"""ServerModule: a module in a process of its own; UrlModule: one that runs elsewhere already."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from modcore.errors import MissingExtra, ServiceError
+from modcore.flow.tree import make_repr
+from modcore.module.action import ActionModule
+from modcore.module.base import ModuleBase
+from modcore.module.remote import RemoteModule
+from modcore.plugins import Service, ServiceSpec, plugin_manager
+
+
+class UrlModule(ModuleBase):
+    """A module service at `url`, called like the module that it serves.
+
+    With `stream`, a call returns the pieces as they are made. `token` is the service's, `timeout` in
+    seconds; without one a call waits as long as it takes.
+    """
+
+    repr_type = "Url"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str | None = None,
+        stream: bool = False,
+        token: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.url, self.stream = url, stream
+        self._remote = RemoteModule(url, token, timeout)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The remote call."""
+        return (self._remote.stream if self.stream else self._remote.call)(args, kwargs)
+
+    def __repr__(self) -> str:
+        return make_repr(
+            "Module", "Url", name=self.name, attrs={"url": self.url, "stream": self.stream}
+        )
+
+
+class ServerModule(ModuleBase):
+    """Runs `m` (a module, a flow or a callable) in a child process, and is called like `m`.
+
+    `start()` (or `update()`) brings it up on this machine's loopback, behind a token that only the
+    two processes know; `stop()` takes it down, and so does the end of this process. With `stream`, a
+    call returns the pieces of a generator as they are made. `launcher` is an id in
+    ``modcore.launchers``.
+    """
+
+    repr_type = "Server"
+
+    def __init__(
+        self,
+        m: Callable[..., Any],
+        name: str | None = None,
+        *,
+        launcher: str = "local",
+        stream: bool = False,
+        return_trace: bool = False,
+    ) -> None:
+        super().__init__(name=name, return_trace=return_trace)
+        self.module = m if isinstance(m, ModuleBase) else ActionModule(m)
+        self.launcher, self.stream = launcher, stream
+        self._service: Service | None = None
+        self._remote: RemoteModule | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where it runs, or None."""
+        return self._service.url if self._service else None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The call in the child process; raises ServiceError when it does not run."""
+        if self._remote is None:
+            raise ServiceError(
+                f"{self.name or 'this ServerModule'} is not running; start() it first."
+            )
+        return (self._remote.stream if self.stream else self._remote.call)(args, kwargs)
+
+    def _get_deploy_tasks(self) -> Callable[[], Any]:
+        return self._launch
+
+    def stop(self) -> None:
+        """End the child process, and stop what is below."""
+        service, self._service, self._remote = self._service, None, None
+        if service is not None:
+            exit_code = service.stop()
+            plugin_manager().service_stopped(self._spec(), exit_code)
+        super().stop()
+
+    def wait(self) -> None:
+        """Wait until the child process has ended by itself."""
+        if self._service is not None:
+            self._service.wait()
+        super().wait()
+
+    def _launch(self) -> None:
+        if self._service is not None:  # it has been updated: what runs is the old one
+            self.stop()
+        token = secrets.token_urlsafe(32)
+        payload = _pickled(self.module)
+        options = {"secret_payload": payload, "secrets": {"MODCORE_SERVICE_TOKEN": token}}
+        self._service = plugin_manager().deploy(self._spec(), options)
+        self._remote = RemoteModule(self._service.url, token)
+
+    def _spec(self) -> ServiceSpec:
+        return ServiceSpec(
+            name=self.name or type(self.module).__name__,
+            command=("serve-module",),
+            launcher=self.launcher,
+        )
+
+    def __repr__(self) -> str:
+        attributes = {"stream": self.stream, "return_trace": self.return_trace}
+        return make_repr(
+            "Module", "Server", name=self.name, attrs=attributes, subs=[repr(self.module)]
+        )
+
+
+def _pickled(module: ModuleBase) -> bytes:
+    """`module` for the child's private pipe: by reference where it can be imported, else by value."""
+    try:
+        import cloudpickle
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            "ServerModule needs cloudpickle, which is not installed; try: pip install 'modcore[serve]'"
+        ) from error
+    try:
+        return bytes(cloudpickle.dumps(module))
+    except Exception as error:  # an object may raise anything when it is pickled
+        raise TypeError(
+            f"{type(module).__name__} cannot be sent to its process ({type(error).__name__}: {error}): an "
+            "attribute or a captured variable of it holds something that belongs to this process, such "
+            "as a lock, a socket or an open file; make it when it is first used instead."
+        ) from error

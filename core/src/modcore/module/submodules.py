@@ -1,0 +1,83 @@
+"""Which modules a module holds, and the walk through all of them.
+
+A submodule is what is reachable: an attribute, or an item of the lists, tuples and dicts in the
+attributes, or a step of a flow among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from modcore.errors import ModcoreError
+from modcore.flow import Flow
+
+if TYPE_CHECKING:
+    from modcore.module.base import ModuleBase
+
+
+class ModuleCycle(ModcoreError):
+    """A module that holds itself, directly or through others."""
+
+
+def modules_in(value: Any, label: str) -> Iterator[tuple[str, ModuleBase]]:
+    """The modules that `value` holds, each with the way to it, in order."""
+    from modcore.module.base import ModuleBase
+
+    if isinstance(value, ModuleBase):
+        yield label, value
+    elif isinstance(value, Flow):
+        found: list[ModuleBase] = []
+        value.for_each(lambda item: isinstance(item, ModuleBase), found.append)
+        yield from ((f"{label} step {number}", module) for number, module in enumerate(found, 1))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from modules_in(item, f"{label}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from modules_in(item, f"{label}[{number}]")
+
+
+def unique(pairs: Iterator[tuple[str, ModuleBase]]) -> Iterator[tuple[str, ModuleBase]]:
+    """Each module once, under the first way to it."""
+    seen: set[int] = set()
+    for label, module in pairs:
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield label, module
+
+
+def children_first(root: ModuleBase) -> list[tuple[str, ModuleBase]]:
+    """Every module of the tree with its path, each once, children before parents.
+
+    Raises ModuleCycle, with the whole way round, when a module holds itself.
+    """
+    order: list[tuple[str, ModuleBase]] = []
+    done: set[int] = set()
+    way: dict[int, str] = {}  # from the root to where we are, in order
+    # Without recursion: a chain of modules may be longer than Python's stack.
+    stack = [(label_of(root), root, iter(root.named_submodules()))]
+    way[id(root)] = label_of(root)
+    while stack:
+        path, module, rest = stack[-1]
+        for label, child in rest:
+            if id(child) in way:
+                raise ModuleCycle(
+                    f"{path} → {label} is {way[id(child)]} again: a module cannot hold itself."
+                )
+            if id(child) not in done:
+                stack.append((f"{path} → {label}", child, iter(child.named_submodules())))
+                way[id(child)] = f"{path} → {label}"
+                break
+        else:
+            stack.pop()
+            del way[id(module)]
+            done.add(id(module))
+            order.append((path, module))
+    return order
+
+
+def label_of(module: ModuleBase) -> str:
+    """A module as paths and messages show it."""
+    name = getattr(module, "name", None)
+    return f"{type(module).__name__} {name!r}" if name else type(module).__name__

@@ -1,0 +1,103 @@
+"""One module behind HTTP: ``POST /call`` and ``POST /stream``, errors with their type.
+
+The caller's side is `modcore.module.remote`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import iterate_in_threadpool
+
+from modcore._version import VERSION
+from modcore.module import ModuleBase
+from modcore.serve.errors import install_error_handlers
+from modcore.serve.guard import Guard
+
+
+class CallBody(BaseModel):
+    """The arguments of a call."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    args: list[Any] = Field(default_factory=list)
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+def create_module_app(module: ModuleBase, token: str | None) -> FastAPI:
+    """The ASGI application that calls `module`; every path but ``/health`` asks for `token`."""
+    app = FastAPI(title="modcore module", version=VERSION, docs_url=None, redoc_url=None)
+    app.state.module = module
+    app.add_api_route("/health", health)
+    app.add_api_route("/call", call, methods=["POST"], response_model=None)
+    app.add_api_route("/stream", stream, methods=["POST"], response_model=None)
+    install_error_handlers(app)
+    app.add_middleware(Guard, api_key=token, max_body_bytes=64 * 1024 * 1024)
+    return app
+
+
+async def health() -> dict[str, str]:
+    """Whether the service can answer."""
+    return {"status": "ok"}
+
+
+async def call(body: CallBody, request: Request) -> Response:
+    """Call the module; pieces of a generator are gathered into a list."""
+    try:
+        result = await request.app.state.module.acall(*body.args, **body.kwargs)
+        if _is_stream(result):
+            result = [piece async for piece in _pieces(result)]
+        return Response(_encoded({"result": result}), media_type="application/json")
+    except Exception as error:
+        return JSONResponse({"error": describe(error)}, 500)
+
+
+async def stream(body: CallBody, request: Request) -> StreamingResponse:
+    """Call the module; each piece is a server-sent event, the last one says ``done`` or ``error``."""
+    module = request.app.state.module
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            result = await module.acall(*body.args, **body.kwargs)
+            async for piece in _pieces(result if _is_stream(result) else iter([result])):
+                yield _event({"piece": piece})
+            yield _event({"done": True})
+        except Exception as error:
+            yield _event({"error": describe(error)})
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """An error as it travels; the traceback is for the one who holds the token."""
+    return {
+        "type": type(error).__name__,
+        "message": str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _is_stream(result: object) -> bool:
+    return inspect.isasyncgen(result) or isinstance(result, Iterator)
+
+
+def _pieces(result: Any) -> AsyncIterator[Any]:
+    return result if inspect.isasyncgen(result) else iterate_in_threadpool(result)
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + _encoded(data) + b"\n\n"
+
+
+def _encoded(data: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(data, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"what the module returns cannot travel as JSON: {error}.") from None

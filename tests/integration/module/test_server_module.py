@@ -1,0 +1,268 @@
+"""A module in a process of its own: called as if it were here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import modcore
+from modcore.errors import ServiceError
+from modcore.module import RemoteError
+
+
+class Worker(modcore.ModuleBase):
+    def forward(self, what: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, what)(*args, **kwargs)
+
+    def echo(self, *args: Any, **kwargs: Any) -> Any:
+        return [list(args), kwargs]
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def fail(self, message: str) -> None:
+        raise LookupError(message)
+
+    def fail_strangely(self) -> None:
+        raise type("Strange", (Exception,), {})("oh")
+
+    def lock(self) -> Any:
+        return threading.Lock()
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def count(self, number: int, pause: float = 0.0) -> Iterator[int]:
+        for each in range(number):
+            time.sleep(pause)
+            yield each
+            if each == 3:
+                raise ValueError("no more than 3")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[modcore.ServerModule]:
+    module = modcore.ServerModule(Worker(), "worker").start()
+    yield module
+    module.stop()
+
+
+def test_call_happens_in_another_process_and_answers_as_here(server: modcore.ServerModule) -> None:
+    assert server("pid") != os.getpid()
+    assert server("echo", 1, "ü", None, x=[{"y": 2.5}]) == [[1, "ü", None], {"x": [{"y": 2.5}]}]
+
+
+def test_built_in_errors_arrive_as_themselves_with_the_remote_traceback(
+    server: modcore.ServerModule,
+) -> None:
+    with pytest.raises(LookupError) as caught:
+        server("fail", "gone")
+    assert str(caught.value) == "gone"
+    assert "in fail" in caught.value.__notes__[0]
+
+
+def test_other_errors_keep_their_name(server: modcore.ServerModule) -> None:
+    with pytest.raises(RemoteError, match="Strange: oh") as caught:
+        server("fail_strangely")
+    assert caught.value.type_name == "Strange"
+
+
+def test_what_cannot_travel_is_refused_on_either_side(server: modcore.ServerModule) -> None:
+    with pytest.raises(TypeError, match="arguments cannot travel"):
+        server("echo", object())
+    with pytest.raises(TypeError, match="returns cannot travel"):
+        server("lock")
+    assert server("echo") == [[], {}]
+
+
+def test_generator_without_stream_is_gathered(server: modcore.ServerModule) -> None:
+    assert server("count", 3) == [0, 1, 2]
+
+
+def test_threads_call_at_the_same_time(server: modcore.ServerModule) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: server("echo", i), range(64)))
+    assert answers == [[[i], {}] for i in range(64)]
+
+
+async def test_async_calls_answer(server: modcore.ServerModule) -> None:
+    assert await server.acall("echo", 1) == [[1], {}]
+
+
+def test_nobody_is_answered_without_the_token(server: modcore.ServerModule) -> None:
+    request = urllib.request.Request(
+        f"{server.url}/call", b"{}", {"content-type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(request)
+    assert urllib.request.urlopen(f"{server.url}/health").status == 200
+
+
+def test_secrets_stand_in_no_environment_and_no_command_line(server: modcore.ServerModule) -> None:
+    inside = server("environment")
+    assert "MODCORE_SERVICE_TOKEN" not in inside
+    command = Path(f"/proc/{server('pid')}/cmdline").read_bytes()
+    assert command.endswith(b"modcore\0serve-module\0")
+
+
+def test_pieces_are_streamed_as_they_are_made() -> None:
+    module = modcore.ServerModule(Worker(), stream=True).start()
+    try:
+        start = time.monotonic()
+        pieces = module("count", 3, pause=0.3)
+        assert next(pieces) == 0
+        assert time.monotonic() - start < 0.8
+        assert list(pieces) == [1, 2]
+        broken = module("count", 9)
+        assert [next(broken) for _ in range(4)] == [0, 1, 2, 3]
+        with pytest.raises(ValueError, match="no more than 3"):
+            next(broken)
+        left = module("count", 3)
+        next(left)
+        left.close()
+        assert list(module("count", 2)) == [0, 1]
+    finally:
+        module.stop()
+
+
+def test_url_module_calls_a_service_that_runs_elsewhere(server: modcore.ServerModule) -> None:
+    assert server.url and server._remote
+    other = modcore.UrlModule(server.url, token=server._remote._token)
+    assert other("echo", 5) == [[5], {}]
+    with pytest.raises(ValueError, match="no http"):
+        modcore.UrlModule("ftp://x")
+
+
+def test_flow_with_local_functions_is_served() -> None:
+    offset = 10
+    module = modcore.ServerModule(modcore.pipeline(lambda x: x + offset, str)).start()
+    try:
+        assert module(1) == "11"
+    finally:
+        module.stop()
+
+
+class Loading(modcore.ModuleBase):
+    loaded = 0
+
+    def setup(self) -> None:
+        self.loaded += 1
+
+    def forward(self) -> int:
+        return self.loaded
+
+
+def test_what_is_heavy_is_loaded_once_in_the_serving_process_before_it_is_ready() -> None:
+    inner = Loading()
+    module = modcore.ServerModule(modcore.pipeline(inner, str)).start()
+    try:
+        assert [module(), module()] == ["1", "1"]
+        assert inner.loaded == 0
+    finally:
+        module.stop()
+
+
+class NotLoading(Loading):
+    def setup(self) -> None:
+        raise ValueError("the weights are gone")
+
+
+def test_setup_that_fails_is_told_with_its_cause() -> None:
+    with pytest.raises(ServiceError, match="the weights are gone"):
+        modcore.ServerModule(NotLoading()).start()
+
+
+def test_server_that_does_not_run_says_so() -> None:
+    module = modcore.ServerModule(Worker(), "worker")
+    with pytest.raises(ServiceError, match="worker is not running"):
+        module("pid")
+    module.start()
+    module.stop()
+    with pytest.raises(ServiceError, match="not running"):
+        module("pid")
+
+
+def test_updating_again_replaces_the_process() -> None:
+    module = modcore.ServerModule(Worker()).update()
+    first = module("pid")
+    try:
+        assert module.update()("pid") != first
+        assert not is_running(first)
+    finally:
+        module.stop()
+
+
+def test_killed_process_is_a_named_error_and_can_be_started_again() -> None:
+    module = modcore.ServerModule(Worker()).start()
+    os.kill(module("pid"), signal.SIGKILL)
+    with pytest.raises(ServiceError, match="does not answer"):
+        for _ in range(20):
+            module("pid")
+            time.sleep(0.05)
+    try:
+        assert module.start()("echo") == [[], {}]
+    finally:
+        module.stop()
+
+
+def test_what_cannot_be_sent_is_said_with_what_to_do() -> None:
+    module = modcore.ServerModule(Worker())
+    module.module.guard = threading.Lock()
+    with pytest.raises(TypeError, match="a lock"):
+        module.start()
+    assert module.state.deploy == "failed"
+
+
+PARENT = """
+import sys, time
+import modcore
+class Slow(modcore.ModuleBase):
+    def forward(self):
+        import os
+        return os.getpid()
+server = modcore.ServerModule(Slow()).start()
+print(server(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_process_ends_when_its_parent_is_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while is_running(child):
+        assert time.monotonic() < deadline, "the process outlived its parent"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_internal_command_typed_by_a_person_says_what_it_is_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "modcore", "serve-module"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "ServerModule.start()" in done.stderr
+    assert json.dumps(done.stdout) == '""'

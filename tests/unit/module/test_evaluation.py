@@ -1,0 +1,97 @@
+"""Evaluation sets, answers and scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import modcore
+from modcore.module import METRICS
+from modcore.registry import RegistryMiss
+
+
+class Upper(modcore.ModuleBase):
+    def forward(self, text: str, mark: str = "") -> str:
+        return text.upper() + mark
+
+
+def evaluated(rows: Any, **options: Any) -> Upper:
+    module = Upper()
+    module.evalset(rows, **options)
+    return module.eval()
+
+
+def test_answers_are_in_the_order_of_the_rows() -> None:
+    assert evaluated(["a", "b"]).eval_result == ["A", "B"]
+
+
+def test_dict_rows_are_keyword_arguments_or_an_input() -> None:
+    rows = [{"text": "a", "mark": "!"}, {"input": "b"}, {"input": "c", "expected": "C"}]
+    assert evaluated(rows).eval_result == ["A!", "B", "C"]
+
+
+def test_scores_are_averages_and_print_as_a_table() -> None:
+    rows = [{"input": "a", "expected": "A"}, {"input": "b", "expected": "x"}]
+    module = evaluated(rows, metrics=["exact_match", "contains"])
+    assert module.eval_report is not None
+    assert module.eval_report.scores == {"exact_match": 0.5, "contains": 0.5}
+    assert str(module.eval_report).splitlines()[0].startswith("metric")
+    assert "0.500" in str(module.eval_report)
+
+
+def test_metric_needs_expected_answers() -> None:
+    with pytest.raises(ValueError, match="row 2 has no 'expected'"):
+        evaluated([{"input": "a", "expected": "A"}, "b"], metrics=["exact_match"])
+
+
+def test_unknown_metric_is_refused_with_the_near_one() -> None:
+    with pytest.raises(RegistryMiss, match="exact_match"):
+        evaluated(["a"], metrics=["exact_mach"])
+
+
+def test_metrics_can_be_added() -> None:
+    with METRICS.overlay():
+        METRICS.register_module("length", module=lambda answer, expected: float(len(answer)))
+        module = evaluated([{"input": "abc", "expected": ""}], metrics=["length"])
+    assert module.eval_report and module.eval_report.scores == {"length": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.json", '["a", {"input": "b"}]'),
+        ("rows.jsonl", '"a"\n\n{"input": "b"}\n'),
+        ("rows.txt", "a\nb\n"),
+    ],
+)
+def test_rows_are_read_from_a_file(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert evaluated(str(tmp_path / name)).eval_result == ["A", "B"]
+
+
+def test_file_is_read_by_a_function_of_the_caller(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text(json.dumps({"questions": ["a"]}))
+    module = evaluated(
+        str(tmp_path / "rows"), load_f=lambda path: json.loads(Path(path).read_text())["questions"]
+    )
+    assert module.eval_result == ["A"]
+
+
+def test_path_that_leads_nowhere_is_an_error_and_not_characters() -> None:
+    with pytest.raises(FileNotFoundError, match="no/such"):
+        evaluated("no/such/file.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [("a.json", "{}", "list of rows"), ("a.jsonl", '"a"\nb\n', "line 2")],
+)
+def test_file_that_holds_something_else_is_named(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=said):
+        evaluated(str(tmp_path / name))

@@ -1,0 +1,154 @@
+"""A module as a callable that holds others: submodules, hooks, cache, streams, repr."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import modcore
+
+
+class Echo(modcore.ModuleBase):
+    calls = 0
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return args, kwargs
+
+
+class Counting(modcore.ModuleBase):
+    def forward(self, count: int) -> Iterator[int]:
+        yield from range(count)
+
+
+def test_submodules_are_what_is_reachable_now() -> None:
+    a, b, c, d, e = (Echo(name=name) for name in "abcde")
+    root = Echo(name="root")
+    root.first = a
+    root.several = [b, (c,)]
+    root.named = {"x": d}
+    root.flow = modcore.pipeline(str, modcore.parallel(e, a))
+    assert root.submodules == [a, b, c, d, e]
+    root.first = b
+    del root.several
+    root.flow = None
+    assert root.submodules == [b, d]
+
+
+def test_class_that_does_not_call_our_constructor_is_a_module_all_the_same() -> None:
+    class Plain(modcore.ModuleBase):
+        def __init__(self) -> None:
+            self.inner = Echo(name="inner")
+
+        def forward(self, x: int) -> int:
+            return x + 1
+
+    plain = Plain()
+    assert plain.update()(1) == 2
+    assert repr(plain) == "<Module type=Plain>\n└- <Module type=Echo name=inner>"
+
+
+def test_module_without_forward_says_what_to_do() -> None:
+    with pytest.raises(TypeError, match=r"Empty cannot be called: it has no forward\(\)"):
+        type("Empty", (modcore.ModuleBase,), {})()(1)
+
+
+def test_hooks_see_the_call_its_result_and_its_error() -> None:
+    module, seen = Echo(), []
+    remove = module.register_hook(
+        before=lambda m, args, kwargs: seen.append(("before", args)),
+        after=lambda m, result: seen.append(("after", result)),
+        on_error=lambda m, error: seen.append(("error", type(error))),
+    )
+    module(1)
+    assert seen == [("before", (1,)), ("after", ((1,), {}))]
+    module.forward = lambda x: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        module(2)
+    assert seen[-1] == ("error", ZeroDivisionError)
+    remove()
+    remove()
+    module.forward = lambda x: x  # type: ignore[method-assign]
+    assert module(3) == 3
+    assert len(seen) == 4
+
+
+def test_cache_is_the_instance_s_own_and_keyed_by_arguments() -> None:
+    first, second = Echo().use_cache(), Echo().use_cache()
+    for _ in range(2):
+        first(1, [2, {"a": {3}}], key=(4,))
+    assert first.calls == 1
+    second(1, [2, {"a": {3}}], key=(4,))
+    assert second.calls == 1
+    for value in (True, 1.0, "1", [1], (1,)):
+        first(value)
+    assert first.calls == 6
+    first.use_cache(False)
+    first(1)
+    assert first.calls == 7
+
+
+def test_arguments_that_cannot_be_compared_and_generators_are_not_cached() -> None:
+    module = Echo().use_cache()
+    odd = type("Odd", (), {"__eq__": lambda self, other: True, "__hash__": None})()
+    module(odd)
+    module(odd)
+    assert module.calls == 2
+    counting = Counting().use_cache()
+    assert list(counting(2)) == list(counting(2)) == [0, 1]
+
+
+def test_stream_output_shows_each_piece_as_it_passes() -> None:
+    module, shown = Counting(), []
+    with module.stream_output(shown.append, prefix="<", suffix=">"):
+        pieces = module(3)
+        assert shown == []
+        assert next(pieces) == 0
+        assert shown == ["<", 0]
+        assert list(pieces) == [1, 2]
+    assert shown == ["<", 0, 1, 2, ">"]
+    list(module(2))
+    assert len(shown) == 5
+
+
+async def test_acall_awaits_a_coroutine_forward_and_lets_others_run_beside() -> None:
+    class Slow(modcore.ModuleBase):
+        async def forward(self, x: int) -> int:
+            await asyncio.sleep(0.01)
+            return x * 2
+
+    slow, seen = Slow(), []
+    slow.register_hook(after=lambda m, result: seen.append(result))
+    assert await asyncio.gather(*(slow.acall(i) for i in range(5))) == [0, 2, 4, 6, 8]
+    assert sorted(seen) == [0, 2, 4, 6, 8]
+    assert await Echo().acall(1) == ((1,), {})
+
+
+async def test_action_runs_its_flow_on_the_event_loop() -> None:
+    async def double(x: int) -> int:
+        return x * 2
+
+    action = modcore.ActionModule(double, modcore.parallel(double, str).aslist)
+    assert await action.acall(2) == [8, "4"]
+    assert action(2) == [8, "4"]
+
+
+def test_trees_show_attributes_names_and_flows() -> None:
+    action = modcore.ActionModule(Echo(name="a"), modcore.parallel(Echo(name="b"), Echo(name="c")))
+    assert repr(action) == (
+        "<Module type=Action return_trace=False sub-category=Flow type=Pipeline items=[]>\n"
+        "|- <Module type=Echo name=a>\n"
+        "└- <Flow type=Parallel items=[]>\n"
+        "    |- <Module type=Echo name=b>\n"
+        "    └- <Module type=Echo name=c>"
+    )
+
+
+def test_failing_step_of_an_action_keeps_its_type_and_says_where() -> None:
+    action = modcore.ActionModule(str, lambda text: {}[text])
+    with pytest.raises(KeyError) as caught:
+        action(1)
+    assert any("step 2" in note for note in caught.value.__notes__)

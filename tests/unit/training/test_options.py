@@ -1,0 +1,68 @@
+"""Methods and their options: where each belongs, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from modcore.errors import InvalidRequest, MissingExtra
+from modcore.training.options import Method, need_train_extra
+
+
+def test_options_are_sorted_by_who_knows_their_names() -> None:
+    method = Method.from_options(
+        "lora", {"learning_rate": 1e-3, "r": 4, "target_modules": {"v_proj", "q_proj"}}
+    )
+    assert method.training == {"learning_rate": 1e-3}
+    assert method.lora == {"r": 4, "target_modules": ["q_proj", "v_proj"]}
+    assert method.merge
+
+
+def test_a_lora_is_kept_apart_when_merge_is_false() -> None:
+    assert not Method.from_options("lora", {"merge": False}).merge
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("lorra", {}, "did you mean 'lora'?"),
+        ("qlora", {}, "did you mean 'lora'?"),
+        ("x", {}, "there are full, lora"),
+        ("full", {"learning_rat": 1}, "did you mean 'learning_rate'?"),
+        ("lora", {"lora_alpa": 1}, "did you mean 'lora_alpha'?"),
+        ("lora", {"merged": True}, "did you mean 'merge'?"),
+        ("full", {"r": 4}, "an option of the method 'lora', not of 'full'"),
+        ("full", {"merge": True}, "an option of the method 'lora'"),
+        ("lora", {"merge": "yes"}, "True or False"),
+        ("full", {"zzzzzz": 1}, "those of TrainingArguments"),
+        ("full", {"output_dir": "x"}, "the result goes to target_path"),
+        ("full", {"push_to_hub": True}, "uploads nothing"),
+        ("full", {"hub_token": "x"}, "uploads nothing"),
+        ("full", {"eval_strategy": "steps"}, "use evalset"),
+        ("full", {"optim_args": object()}, "it has to be text, a number"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_to_do(
+    kind: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Method.from_options(kind, options)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "package"), [("full", "accelerate"), ("lora", "peft")])
+def test_a_missing_package_is_named_with_the_line_that_installs_it(
+    kind: Any, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(MissingExtra, match=rf"needs {package}.*pip install 'modcore\[train\]'"):
+        need_train_extra(kind)
+
+
+def test_full_training_needs_no_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    need_train_extra("full")
+    with pytest.raises(InvalidRequest, match="no option 'r'"):
+        Method.from_options("full", {"r": 4})
