@@ -1,4 +1,6 @@
-"""What modules cost beside plain Python, in one run: medians of interleaved rounds.
+"""What modules, flows and registries cost beside plain Python and their peers, in one run.
+
+Medians of interleaved rounds. LazyLLM and MMEngine take part where they are installed.
 
 python benchmarks/core_bench.py
 """
@@ -9,6 +11,10 @@ import statistics
 import time
 from collections.abc import Callable
 from typing import Any
+
+import flow_bench
+import registry_bench
+import startup_bench
 
 import modcore
 
@@ -74,6 +80,9 @@ def main() -> None:
     compare("pipeline of 10 Modules / by hand", lambda: modules(1), lambda: by_hand(1), 15, 5_000)
     large, small = layered(1000), layered(500)
     compare("update() of 1,000 modules / of 500", large.update, small.update, 2.3, 1)
+    for bench in (flow_bench, registry_bench, startup_bench):
+        print()
+        bench.main()
 
 
 if __name__ == "__main__":

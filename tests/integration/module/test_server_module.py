@@ -81,10 +81,12 @@ def test_other_errors_keep_their_name(server: modcore.ServerModule) -> None:
 
 
 def test_what_cannot_travel_is_refused_on_either_side(server: modcore.ServerModule) -> None:
-    with pytest.raises(TypeError, match="arguments cannot travel"):
+    with pytest.raises(TypeError, match="cannot travel as JSON"):
         server("echo", object())
-    with pytest.raises(TypeError, match="returns cannot travel"):
+    with pytest.raises(TypeError, match="cannot travel as JSON"):
         server("lock")
+    with pytest.raises(TypeError, match="the key 1 of a dict"):
+        server("echo", {1: 2})
     assert server("echo") == [[], {}]
 
 
@@ -183,6 +185,120 @@ class NotLoading(Loading):
 def test_setup_that_fails_is_told_with_its_cause() -> None:
     with pytest.raises(ServiceError, match="the weights are gone"):
         modcore.ServerModule(NotLoading()).start()
+
+
+def test_second_update_keeps_what_it_has_deployed_below() -> None:
+    inner = Worker()
+    inner._get_deploy_tasks = lambda: lambda: None  # type: ignore[method-assign]
+    module = modcore.ServerModule(Worker())
+    module.module.inner = inner
+    try:
+        module.update().update()
+        assert inner.state.deploy == "done"
+    finally:
+        module.stop()
+
+
+def test_two_streams_of_one_thread_do_not_meet() -> None:
+    module = modcore.ServerModule(Worker(), stream=True).start()
+    try:
+        assert list(zip(module("count", 3), module("count", 3), strict=True)) == [
+            (0, 0),
+            (1, 1),
+            (2, 2),
+        ]
+    finally:
+        module.stop()
+
+
+class Sleeper(modcore.ModuleBase):
+    def forward(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+
+def test_time_limit_around_a_remote_call_is_a_time_out_and_the_next_call_works() -> None:
+    module = modcore.ServerModule(Sleeper()).start()
+    try:
+        module.evalset([2.0])
+        with pytest.raises(TimeoutError, match="evaluating ServerModule"):
+            module.eval(timeout=0.3)
+        assert module(0.0) == 0.0
+    finally:
+        module.stop()
+
+
+def test_interrupt_in_a_call_leaves_the_module_usable() -> None:
+    module = modcore.ServerModule(Sleeper()).start()
+    try:
+        threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()
+        with pytest.raises(KeyboardInterrupt):
+            module(5.0)
+        assert module(0.0) == 0.0
+    finally:
+        module.stop()
+
+
+class SlowToLoad(modcore.ModuleBase):
+    def setup(self) -> None:
+        time.sleep(1.5)
+
+    def forward(self) -> int:
+        return os.getpid()
+
+
+async def test_start_that_is_given_up_leaves_nothing_running() -> None:
+    module = modcore.ServerModule(SlowToLoad())
+    with pytest.raises(TimeoutError):
+        await module.astart(timeout=1.0)
+    time.sleep(3)
+    assert module.url is None
+    assert module.state.deploy == "failed"
+
+
+def test_modules_that_call_others_can_be_sent(server: modcore.ServerModule) -> None:
+    assert server.url and server._remote
+    url = modcore.UrlModule(server.url, token=server._remote._token)
+    outer = modcore.ServerModule(modcore.pipeline(url.use_cache())).start()
+    try:
+        assert outer("echo", 3) == [[3], {}]
+    finally:
+        outer.stop()
+
+
+def test_what_a_module_prints_is_seen_and_mistaken_for_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    module = modcore.ServerModule(Printer(), "printer").start()
+    try:
+        assert module() == "printed"
+    finally:
+        module.stop()
+    assert "printer: url: http://127.0.0.1:9/" in capfd.readouterr().err
+
+
+class Printer(modcore.ModuleBase):
+    def forward(self) -> str:
+        print("url: http://127.0.0.1:9/", flush=True)
+        return "printed"
+
+
+class Known(Exception):
+    pass
+
+
+class Raiser(modcore.ModuleBase):
+    def forward(self) -> None:
+        raise Known("it")
+
+
+def test_errors_of_a_module_that_both_sides_know_arrive_as_themselves() -> None:
+    module = modcore.ServerModule(Raiser()).start()
+    try:
+        with pytest.raises((Known, RemoteError), match="it"):
+            module()
+    finally:
+        module.stop()
 
 
 def test_server_that_does_not_run_says_so() -> None:

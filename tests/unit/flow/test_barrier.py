@@ -136,5 +136,5 @@ def test_barrier_in_a_sequential_parallel_is_an_error(form: str) -> None:
 
 
 def test_blocking_wait_on_an_event_loop_is_refused() -> None:
-    with pytest.raises(FlowError, match="await barrier.acall"):
+    with pytest.raises(FlowError, match=r"await barrier\.acall"):
         parallel(lambda x: barrier(x), abs, _concurrent="async")(1)

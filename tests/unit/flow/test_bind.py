@@ -135,7 +135,7 @@ def test_deep_copy_binds_to_the_copy() -> None:
 
 def test_reference_outside_its_call_says_so() -> None:
     p = pipeline(a=abs)
-    with pytest.raises(NotRunning, match="pipeline.input is asked for outside a call"):
+    with pytest.raises(NotRunning, match=r"pipeline\.input is asked for outside a call"):
         bind(shown, p.input)()
 
 
@@ -180,7 +180,7 @@ def test_reference_has_no_truth_and_nothing_to_go_through_before_the_call() -> N
     with pytest.raises(TypeError):
         list(p.input)
     with pytest.raises(AttributeError):
-        p.input._private
+        _ = p.input._private
 
 
 def test_package_arrives_as_several_arguments() -> None:

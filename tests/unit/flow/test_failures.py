@@ -151,7 +151,7 @@ def test_what_has_not_begun_does_not_begin_after_a_failure(make: Any) -> None:
     begun: list[int] = []
     inputs = warp(lambda n: begun.append(n) or 1 / n, _concurrent=make is parallel)
     with pytest.raises(ZeroDivisionError):
-        inputs(*[0] + list(range(1, 5000)))
+        inputs(0, *range(1, 5000))
     assert len(begun) < 5000
     if make is parallel.sequential:
         assert begun == [0]
@@ -255,18 +255,19 @@ def test_interrupt_does_not_wait_for_branches() -> None:
 
 
 def test_interrupt_of_the_wait_begins_nothing_more() -> None:
-    release = threading.Event()
+    helped, ended, release = threading.Event(), threading.Event(), threading.Event()
     main = threading.get_ident()
 
     def branch(_: object) -> None:
         if threading.get_ident() == main:
-            return
-        signal.pthread_kill(main, signal.SIGINT)
-        release.wait(60)
-
-    def first(_: object) -> None:
-        time.sleep(0.05)
+            helped.wait(10)
+            ended.set()
+        else:
+            helped.set()
+            ended.wait(10)
+            signal.pthread_kill(main, signal.SIGINT)
+            release.wait(60)
 
     with pytest.raises(KeyboardInterrupt):
-        parallel(first, branch, branch)(1)
+        parallel(branch, branch)(1)
     release.set()

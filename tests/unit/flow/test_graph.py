@@ -102,7 +102,7 @@ def test_cycle_is_refused_at_once_with_its_nodes() -> None:
 
 
 def test_unknown_node_is_refused_at_once_with_a_near_miss() -> None:
-    with pytest.raises(InvalidFlow, match="no item 'prase' .*did you mean 'parse'"):
+    with pytest.raises(InvalidFlow, match=r"no item 'prase' .*did you mean 'parse'"):
         graph(parse=abs).add_edge("__start__", "prase")
     with pytest.raises(InvalidFlow, match="is no node of this graph"):
         graph(parse=abs).add_edge(len, "parse")

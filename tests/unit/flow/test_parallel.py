@@ -6,6 +6,7 @@ import contextvars
 import operator
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -210,6 +211,18 @@ def test_threads_are_kept_for_the_next_call() -> None:
     for _ in range(25):
         flow(0)
     assert len(names) < 50
+
+
+def test_idle_threads_hold_on_to_nothing() -> None:
+    class Input:
+        pass
+
+    value = Input()
+    freed = threading.Event()
+    weakref.finalize(value, freed.set)
+    parallel(*[lambda x: None] * 10)(value)
+    del value
+    assert freed.wait(10)
 
 
 def test_idle_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,7 @@ def test_unknown_item_is_an_attribute_error_with_a_near_miss() -> None:
     with pytest.raises(
         AttributeError, match=r"no item 'prase' \(it has: parse\); did you mean 'parse'"
     ):
-        pipeline(parse=abs).prase
+        _ = pipeline(parse=abs).prase
     assert not hasattr(pipeline(), "nothing")
 
 

@@ -28,6 +28,20 @@ def test_answers_are_in_the_order_of_the_rows() -> None:
     assert evaluated(["a", "b"]).eval_result == ["A", "B"]
 
 
+def test_coroutines_are_awaited_and_pieces_gathered() -> None:
+    class Later(modcore.ModuleBase):
+        async def forward(self, x: int) -> int:
+            return x + 1
+
+    class Pieces(modcore.ModuleBase):
+        def forward(self, x: int) -> Any:
+            yield from range(x)
+
+    for module, answers in ((Later(), [2, 3]), (Pieces(), [[0], [0, 1]])):
+        module.evalset([1, 2])
+        assert module.eval().eval_result == answers
+
+
 def test_dict_rows_are_keyword_arguments_or_an_input() -> None:
     rows = [{"text": "a", "mark": "!"}, {"input": "b"}, {"input": "c", "expected": "C"}]
     assert evaluated(rows).eval_result == ["A!", "B", "C"]
@@ -87,7 +101,7 @@ def test_path_that_leads_nowhere_is_an_error_and_not_characters() -> None:
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
-    [("a.json", "{}", "list of rows"), ("a.jsonl", '"a"\nb\n', "line 2")],
+    [("a.json", "{}", "list of rows"), ("a.jsonl", '"a"\n\n\nb\n', "line 4")],
 )
 def test_file_that_holds_something_else_is_named(
     tmp_path: Path, name: str, content: str, said: str

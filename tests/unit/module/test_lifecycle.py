@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -149,6 +150,69 @@ def test_failing_evaluation_takes_down_what_was_deployed() -> None:
     assert (root.state.deploy, root.state.eval) == ("stopped", "failed")
 
 
+def test_failure_takes_down_nothing_that_this_call_did_not_deploy() -> None:
+    child = Node("child")
+    child.start()
+    root = Node("root", child)
+    root.evalset([1])
+    root.forward = lambda value: 1 / 0  # type: ignore[method-assign,assignment]
+    LOG.clear()
+    with pytest.raises(ZeroDivisionError):
+        root.update(recursive=False)
+    assert LOG == ["train root", "deploy root", "stop root"]
+    assert child.state.deploy == "done"
+
+
+def test_each_module_is_stopped_once_however_many_hold_it() -> None:
+    layer: list[modcore.ModuleBase] = [Node("0")]
+    for depth in range(1, 30):
+        layer = [Node(f"{depth} {side}", *layer) for side in "ab"]
+    Node("root", *layer).stop()
+    assert len(LOG) == len(set(LOG)) == 60
+
+
+def test_module_that_holds_itself_can_be_stopped_and_shown() -> None:
+    root = Node("root")
+    root.me = root
+    root.stop()
+    root.wait()
+    assert repr(root) == "<Module type=Node name=root>\n└- <Module ...>"
+
+
+def test_outer_time_limit_holds_inside_an_inner_one() -> None:
+    class Nesting(Node):
+        def _get_train_tasks(self) -> Callable[[], None]:
+            return lambda: Node("inner", hang="train").update(timeout=30) and None
+
+    with pytest.raises(TimeoutError, match=r"training Nesting 'root'.*0\.2 s"):
+        Nesting("root").update(timeout=0.2)
+
+
+def test_modules_that_training_adds_are_deployed() -> None:
+    class Growing(Node):
+        def _get_train_tasks(self) -> Callable[[], None]:
+            return lambda: self.children.append(Node("grown"))
+
+    Growing("root").update()
+    assert LOG == ["deploy grown", "deploy root"]
+
+
+def test_several_failures_of_those_that_train_together_are_all_told() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    class Failing(Node):
+        def _get_train_tasks(self) -> Callable[[], None]:
+            def task() -> None:
+                meeting.wait()
+                raise LookupError(self.name)
+
+            return task
+
+    with pytest.raises(ExceptionGroup) as caught:
+        Node("root", Failing("a"), Failing("b")).update(train_jobs=2)
+    assert {str(error) for error in caught.value.exceptions} == {"a", "b"}
+
+
 def test_module_that_cannot_be_stopped_holds_nobody_else_up() -> None:
     a, b = Node("a"), Node("b")
     b.stop = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
@@ -253,3 +317,43 @@ def test_chain_longer_than_the_stack_is_updated() -> None:
         module = Node(str(number), module)
     module.for_each(lambda each: True, lambda each: LOG.append("met"))
     assert len(LOG) == 3001
+
+
+def test_task_that_is_a_coroutine_function_is_run() -> None:
+    class Later(Node):
+        def _get_train_tasks(self) -> Any:
+            async def train() -> None:
+                LOG.append("trained later")
+
+            return train
+
+    Later("root").update()
+    assert LOG == ["trained later", "deploy root"]
+
+
+async def test_cancelled_update_begins_nothing_more_and_undoes_what_it_has_done() -> None:
+    class Slow(Node):
+        def _get_deploy_tasks(self) -> Callable[[], None]:
+            return lambda: (LOG.append(f"deploy {self.name}"), time.sleep(0.3))[0]
+
+    a, b = Slow("a"), Slow("b")
+    update = asyncio.create_task(Node("root", a, b).aupdate())
+    while "deploy a" not in LOG:
+        await asyncio.sleep(0.01)
+    update.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await update
+    async with asyncio.timeout(10):
+        while "stop a" not in LOG:
+            await asyncio.sleep(0.01)
+    assert "deploy b" not in LOG
+    assert a.state.deploy == "interrupted"
+
+
+def test_error_in_an_evaluation_names_the_row() -> None:
+    node = Node("root")
+    node.evalset(["a", "b"])
+    node.forward = lambda row: {"a": 1}[row]  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(KeyError) as caught:
+        node.eval()
+    assert caught.value.__notes__[0] == "at row 2 of the evaluation set"

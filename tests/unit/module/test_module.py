@@ -101,6 +101,30 @@ def test_arguments_that_cannot_be_compared_and_generators_are_not_cached() -> No
     assert list(counting(2)) == list(counting(2)) == [0, 1]
 
 
+def test_cache_forgets_when_the_module_or_what_it_holds_is_trained() -> None:
+    inner = Echo()
+    inner._get_train_tasks = lambda: lambda: None  # type: ignore[method-assign]
+    outer = Echo().use_cache()
+    outer.inner = inner
+    outer(1)
+    outer.update()
+    outer(1)
+    assert outer.calls == 2
+
+
+async def test_cache_keeps_what_a_coroutine_forward_answers() -> None:
+    class Slow(modcore.ModuleBase):
+        calls = 0
+
+        async def forward(self, x: int) -> int:
+            self.calls += 1
+            return x
+
+    slow = Slow().use_cache()
+    assert [await slow.acall(1), await slow.acall(1)] == [1, 1]
+    assert slow.calls == 1
+
+
 def test_stream_output_shows_each_piece_as_it_passes() -> None:
     module, shown = Counting(), []
     with module.stream_output(shown.append, prefix="<", suffix=">"):
@@ -152,3 +176,28 @@ def test_failing_step_of_an_action_keeps_its_type_and_says_where() -> None:
     with pytest.raises(KeyError) as caught:
         action(1)
     assert any("step 2" in note for note in caught.value.__notes__)
+
+
+async def test_stop_iteration_out_of_a_forward_does_not_hang_whoever_awaits() -> None:
+    class Odd(modcore.ModuleBase):
+        def forward(self) -> None:
+            raise StopIteration(5)
+
+    with pytest.raises(RuntimeError, match="Odd raised StopIteration"):
+        async with asyncio.timeout(10):
+            await Odd().acall()
+
+
+async def test_pieces_of_an_async_generator_are_shown_too() -> None:
+    class Later(modcore.ModuleBase):
+        async def pieces(self) -> Any:
+            for piece in range(2):
+                yield piece
+
+        def forward(self) -> Any:
+            return self.pieces()
+
+    later, shown = Later(), []
+    with later.stream_output(shown.append):
+        assert [piece async for piece in later()] == [0, 1]
+    assert shown == [0, 1]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 
 from modcore.deploy.parent import read_payload
-from modcore.errors import InvalidRequest
+from modcore.errors import InvalidRequest, ServiceError
 from modcore.plugins.commands import Command
-
-TOKEN = "MODCORE_SERVICE_TOKEN"  # noqa: S105  the variable's name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,18 +27,29 @@ def run(args: argparse.Namespace) -> int:
     from modcore.serve import server
     from modcore.serve.module_app import create_module_app
 
-    token = os.environ.pop(TOKEN, None)
     payload = read_payload()
-    if payload is None or token is None:
+    if payload is None:
         raise InvalidRequest("this command is for ServerModule.start(), which hands it a module.")
-    module = cloudpickle.loads(payload)  # our own parent's bytes, over a pipe of our own
-    module.for_each(lambda _: True, lambda each: each.setup())
+    token, _, pickled = payload.partition(b"\n")
+    announce = _own_stdout()
+    module = cloudpickle.loads(pickled)  # our own parent's bytes, over a pipe of our own
+    try:
+        module.for_each(lambda _: True, lambda each: each.setup())
+    except Exception as error:
+        raise ServiceError(
+            f"setup of the module failed: {type(error).__name__}: {error}"
+        ) from error
     listener = server.open_listener("127.0.0.1", 0)
-    app = create_module_app(module, token)
-    server.run(
-        app, listener, lambda: print(f"url: {server.url_of(listener)}", flush=True), lambda: None
-    )
+    app = create_module_app(module, token.decode())
+    server.run(app, listener, lambda: announce(f"url: {server.url_of(listener)}"), lambda: None)
     return 0
+
+
+def _own_stdout() -> Callable[[str], None]:
+    """Keep stdout for what the launcher waits for; what the module prints goes to stderr."""
+    own = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return lambda line: print(line, file=own, flush=True)
 
 
 COMMAND = Command("serve-module", "Serve a module from a launcher's pipe.", add_arguments, run)

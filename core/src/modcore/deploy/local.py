@@ -10,10 +10,10 @@ import collections
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 from modcore.deploy.parent import PARENT_PIPE, PAYLOAD_PIPE
@@ -44,17 +44,21 @@ class LocalService:
     # Both are read to the end: a child whose pipe is full would stand still.
 
     def _read_output(self) -> None:
-        for line in self.process.stdout or ():
-            self._last_words.append(line.rstrip())
-            if line.startswith("url: "):
-                self._urls.put(line.removeprefix("url: ").strip())
+        assert self.process.stdout
+        with self.process.stdout as stdout:
+            for line in stdout:
+                self._last_words.append(line.rstrip())
+                if line.startswith("url: "):
+                    self._urls.put(line.removeprefix("url: ").strip())
         self._urls.put("")  # it has ended, or will never say it
 
     def _read_errors(self) -> None:
-        for line in self.process.stderr or ():
-            self._last_words.append(line.rstrip())
-            if self.url:
-                print(f"{self.name}: {line.rstrip()}", file=sys.stderr)
+        assert self.process.stderr
+        with self.process.stderr as stderr:
+            for line in stderr:
+                self._last_words.append(line.rstrip())
+                if self.url:
+                    print(f"{self.name}: {line.rstrip()}", file=sys.stderr)
 
     def wait_until_ready(self, timeout: float) -> None:
         """Wait `timeout` seconds for the child to name its URL; raises ServiceError."""
@@ -90,26 +94,24 @@ class LocalService:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # what it started and left behind
         for reader in self._readers:
             reader.join(1.0)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe:
-                pipe.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         return self.process.returncode
 
 
 class LocalLauncher:
     """Starts services as children of this process.
 
-    `secret_payload` are bytes for the child alone, over a pipe of its own; `secrets` are environment
-    variables for it.
+    `secret_payload` are bytes for the child alone, over a pipe of its own. A child has a session of its
+    own: Ctrl-C in our terminal is ours to act on.
     """
 
-    def __init__(
-        self, secret_payload: bytes | None = None, secrets: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, secret_payload: bytes | None = None) -> None:
         self._payload = secret_payload
-        self._secrets = dict(secrets or {})
 
     def launch(self, spec: ServiceSpec) -> LocalService:
         """Start `spec` and return it when it is ready; raises ServiceError with the child's words."""
@@ -121,8 +123,9 @@ class LocalLauncher:
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
-                env={**_environment(spec), **self._secrets, **payload.environment},
+                env={**_environment(spec), **payload.environment},
                 pass_fds=payload.descriptors,
+                start_new_session=True,
             )
             payload.send()
         service = LocalService(spec, process)

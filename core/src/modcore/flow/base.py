@@ -23,8 +23,6 @@ class Flow:
     """
 
     _type: ClassVar[str] = "Flow"
-    #: What the place of an error calls an item.
-    _part: ClassVar[str] = "item"
 
     def __init__(
         self, *items: Any, post_action: Callable[..., Any] | None = None, **named: Function

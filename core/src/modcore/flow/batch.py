@@ -39,6 +39,8 @@ class Batch:
         self._todo = deque(range(len(calls)))
         self._running = 0
         self._ended = threading.Event()
+        if not calls:
+            self._ended.set()
 
     def work(self) -> None:
         """Do calls until none is left to begin."""

@@ -90,6 +90,8 @@ def _no_help() -> None:
 
 def in_threads(kind: str, calls: Sequence[Call]) -> list[Any]:
     """In this thread and as many others as there are branches."""
+    if not calls:
+        return []
     meeting = Meeting(len(calls))
     place = Seat(meeting, "thread", lambda: batch.get_help())
     branches = [Branch(call, place) for call in calls]

@@ -43,7 +43,6 @@ class graph(Flow):  # noqa: N801 - the seeds' name
     """
 
     _type = "Graph"
-    _part = "node"
 
     def __init__(
         self, *items: Any, post_action: Callable[..., Any] | None = None, **named: Function

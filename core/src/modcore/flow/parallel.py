@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from modcore.flow.base import Flow
 from modcore.flow.branches import ain_turn, in_tasks, in_threads, in_turn
@@ -29,7 +29,6 @@ class parallel(Flow):  # noqa: N801 - the seeds' name
     """
 
     _type = "Parallel"
-    _part: ClassVar[str] = "branch"
 
     def __init__(
         self,
@@ -207,7 +206,6 @@ class warp(parallel):  # noqa: N801 - the seeds' name
     """
 
     _type = "Warp"
-    _part = "input"
 
     @property
     def asdict(self) -> Self:
@@ -215,7 +213,7 @@ class warp(parallel):  # noqa: N801 - the seeds' name
         raise InvalidFlow("a warp has no asdict: its inputs have no names")
 
     def _add(self, name: str | None, item: Any) -> None:
-        if self._functions and name not in self._names:
+        if self._functions and (name is None or name not in self._names):
             raise InvalidFlow("a warp takes one item; put several into a pipeline")
         super()._add(name, item)
 

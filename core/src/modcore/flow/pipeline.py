@@ -25,7 +25,6 @@ class pipeline(Flow):  # noqa: N801 - the seeds' name
     """
 
     _type = "Pipeline"
-    _part = "step"
 
     def __init__(
         self, *items: Any, post_action: Callable[..., Any] | None = None, **named: Any
@@ -114,7 +113,7 @@ class pipeline(Flow):  # noqa: N801 - the seeds' name
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any] | None = None,
     ) -> Call:
-        part = f"{self._part} {number + 1} {self._label(number)!r}"
+        part = f"step {number + 1} {self._label(number)!r}"
         return Call(functions[number], args, part, kwargs or {})
 
     def _draw(self, drawing: Drawing, ends: Ends) -> Ends:

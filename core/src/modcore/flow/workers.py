@@ -53,17 +53,19 @@ class Workers:
             if limit is not None and self._count >= limit:
                 return False
             self._count += 1
+        mailbox: Mailbox = queue.SimpleQueue()
+        mailbox.put(job)
         try:
             threading.Thread(
-                target=self._live, args=(job,), name="modcore-flow", daemon=True
+                target=self._live, args=(mailbox,), name="modcore-flow", daemon=True
             ).start()
         except RuntimeError:
             self._retire(None)
             raise
         return True
 
-    def _live(self, job: Job | None) -> None:
-        mailbox: Mailbox = queue.SimpleQueue()
+    def _live(self, mailbox: Mailbox) -> None:
+        job: Job | None = mailbox.get()
         while job is not None:
             job()
             job = None  # what it holds must not outlive it while this thread waits

@@ -9,7 +9,6 @@ from typing import Any
 from modcore.flow import pipeline
 from modcore.flow.tree import make_repr
 from modcore.module.base import ModuleBase
-from modcore.module.submodules import modules_in, unique
 
 
 class ActionModule(ModuleBase):
@@ -31,10 +30,6 @@ class ActionModule(ModuleBase):
             return await self.action.acall(*args, **kwargs)
         result = await super().acall(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
-
-    def named_submodules(self) -> list[tuple[str, ModuleBase]]:
-        """The modules in the flow, whatever is nested in it."""
-        return list(unique(modules_in(self.action, "action")))
 
     def __repr__(self) -> str:
         attributes = {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import reprlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
@@ -18,7 +20,7 @@ from modcore.module.caching import Cache
 from modcore.module.evaluation import EvalReport, EvalSet
 from modcore.module.hooks import Hooks, StreamSink
 from modcore.module.state import STEPS, ModuleState, Step
-from modcore.module.submodules import modules_in, unique
+from modcore.module.submodules import children_first, modules_in, unique
 
 
 class ModuleBase:
@@ -69,15 +71,13 @@ class ModuleBase:
 
         A subclass that starts something stops it here, and then calls this.
         """
-        for _, module in self.named_submodules():
-            module.stop()
         if self.state.deploy == "done":
             self.state.deploy = "stopped"
+        lifecycle.each_below(self, lambda module: module.stop())
 
     def wait(self) -> None:
         """Wait until what is deployed here and below has ended by itself."""
-        for _, module in self.named_submodules():
-            module.wait()
+        lifecycle.each_below(self, lambda module: module.wait())
 
     # Calling
 
@@ -93,8 +93,14 @@ class ModuleBase:
             if self._extras is None:
                 return await self.forward(*args, **kwargs)
             return await self._extras.acall(self, args, kwargs)
-        result = await asyncio.to_thread(self, *args, **kwargs)
+        result = await asyncio.to_thread(self._called, args, kwargs)
         return await result if inspect.isawaitable(result) else result
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return self(*args, **kwargs)
+        except StopIteration as error:  # which no future can carry
+            raise RuntimeError(f"{type(self).__name__} raised StopIteration") from error
 
     def register_hook(
         self,
@@ -150,7 +156,7 @@ class ModuleBase:
         self, filter: Callable[[ModuleBase], bool], action: Callable[[ModuleBase], Any]
     ) -> None:
         """Call `action` for each module of the tree that `filter` accepts, children first."""
-        for _, module in lifecycle.tree_of(self):
+        for _, module in children_first(self):
             if filter(module):
                 action(module)
 
@@ -163,11 +169,11 @@ class ModuleBase:
         return state
 
     def skip(self, *steps: Step) -> Self:
-        """Leave these steps (``train``, ``deploy``, ``eval``) out from now on; none: leave none out."""
+        """Leave these steps (``train``, ``deploy``, ``eval``) out too from now on; none: leave none out."""
         unknown = [step for step in steps if step not in STEPS]
         if unknown:
             raise ValueError(f"there is no step {unknown[0]!r}; the steps are {', '.join(STEPS)}.")
-        self._skipped = frozenset(steps)
+        self._skipped = self._skipped.union(steps) if steps else frozenset()
         return self
 
     def update(
@@ -199,12 +205,12 @@ class ModuleBase:
         return self
 
     async def aupdate(self, recursive: bool = True, **options: Any) -> Self:
-        """`update`, for asyncio."""
-        return await asyncio.to_thread(self.update, recursive, **options)
+        """`update`, for asyncio; when it is cancelled, nothing more is begun and all is undone."""
+        return await self._arun(STEPS, recursive, options)
 
     async def astart(self, recursive: bool = True, **options: Any) -> Self:
-        """`start`, for asyncio."""
-        return await asyncio.to_thread(self.start, recursive, **options)
+        """`start`, for asyncio; when it is cancelled, nothing more is begun and all is undone."""
+        return await self._arun(("deploy",), recursive, options)
 
     async def astop(self) -> None:
         """`stop`, for asyncio."""
@@ -212,7 +218,18 @@ class ModuleBase:
 
     async def aeval(self, recursive: bool = True, **options: Any) -> Self:
         """`eval`, for asyncio."""
-        return await asyncio.to_thread(self.eval, recursive, **options)
+        return await self._arun(("eval",), recursive, options)
+
+    async def _arun(self, steps: Sequence[Step], recursive: bool, options: dict[str, Any]) -> Self:
+        cancelled = threading.Event()
+        try:
+            await asyncio.to_thread(
+                lifecycle.run, self, steps, recursive=recursive, cancelled=cancelled, **options
+            )
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return self
 
     # Evaluation
 
@@ -235,11 +252,16 @@ class ModuleBase:
     def _evaluate(self) -> None:
         """Run the evaluation set through this module, in order."""
         if self._evalset is not None:
-            self.eval_result = [self._evalset.ask(self, row) for row in self._evalset.rows]
+            self.eval_result = self._evalset.answers(self)
             self.eval_report = self._evalset.report(self, self.eval_result)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What happened here is not what happened there.
+        return {name: value for name, value in vars(self).items() if name != "_state"}
 
     # Showing
 
+    @reprlib.recursive_repr(fillvalue="<Module ...>")
     def __repr__(self) -> str:
         return make_repr(
             "Module",

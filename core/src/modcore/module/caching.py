@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Iterator
 from threading import Lock
 from typing import Any
+
+MISSING = object()
 
 
 class Cache:
@@ -16,20 +19,33 @@ class Cache:
         self._results: OrderedDict[Any, Any] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, args: tuple[Any, ...], kwargs: dict[str, Any], compute: Callable[[], Any]) -> Any:
-        """The result for these arguments; `compute` is called when it is not known yet."""
+    def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The key of these arguments, None when they have none, and the result or MISSING."""
         key = _key(args, kwargs)
         with self._lock:
-            if key is not None and key in self._results:
-                self._results.move_to_end(key)
-                return self._results[key]
-        result = compute()
-        if key is not None and not hasattr(result, "__next__") and not hasattr(result, "__anext__"):
-            with self._lock:
-                self._results[key] = result
-                if len(self._results) > self._size:
-                    self._results.popitem(last=False)
-        return result
+            if key is None or key not in self._results:
+                return key, MISSING
+            self._results.move_to_end(key)
+            return key, self._results[key]
+
+    def keep(self, key: Any, result: Any) -> None:
+        """Keep `result` under `key`, unless it can be read only once."""
+        if (
+            key is None
+            or inspect.isawaitable(result)
+            or isinstance(result, (Iterator, AsyncIterator))
+        ):
+            return
+        with self._lock:
+            self._results[key] = result
+            if len(self._results) > self._size:
+                self._results.popitem(last=False)
+
+    def __getstate__(self) -> int:
+        return self._size  # results stay where they were made
+
+    def __setstate__(self, size: int) -> None:
+        self.__init__(size)  # type: ignore[misc]
 
     def clear(self) -> None:
         """Forget everything."""

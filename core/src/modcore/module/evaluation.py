@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modcore.flow.calls import run
 from modcore.registry import Registry, RegistryMiss
 from modcore.registry.miss import explain_miss
 
@@ -54,8 +56,11 @@ class EvalSet:
         self,
         rows: Sequence[Any] | str,
         load_f: Callable[[str], Sequence[Any]] | None,
-        metrics: Sequence[str],
+        metrics: Sequence[str] | str,
     ) -> None:
+        metrics = [metrics] if isinstance(metrics, str) else metrics
+        if isinstance(rows, (bytes, Mapping)):
+            raise TypeError(f"an evaluation set is a list of rows, or a path; this is {rows!r:.80}")
         self.rows = list(_load(rows, load_f) if isinstance(rows, (str, Path)) else rows)
         self._metrics = {name: _metric(name) for name in metrics}
         for number, row in enumerate(self.rows, 1):
@@ -65,14 +70,25 @@ class EvalSet:
                     'compare with; write it as {"input": ..., "expected": ...}.'
                 )
 
+    def answers(self, module: ModuleBase) -> list[Any]:
+        """The module's answers, in order; an error says at which row it was raised."""
+        answers = []
+        for number, row in enumerate(self.rows, 1):
+            try:
+                answers.append(self.ask(module, row))
+            except Exception as error:
+                error.add_note(f"at row {number} of the evaluation set")
+                raise
+        return answers
+
     def ask(self, module: ModuleBase, row: Any) -> Any:
-        """The module's answer to `row`."""
+        """The module's answer to `row`: awaited, and gathered where it comes in pieces."""
         if not isinstance(row, Mapping):
-            return module(row)
+            return _settled(module(row))
         arguments = {key: value for key, value in row.items() if key != "expected"}
         if set(arguments) == {"input"}:
-            return module(arguments["input"])
-        return module(**arguments)
+            return _settled(module(arguments["input"]))
+        return _settled(module(**arguments))
 
     def report(self, module: ModuleBase, answers: Sequence[Any]) -> EvalReport:
         """The scores of `answers`, which are the module's."""
@@ -90,6 +106,18 @@ class EvalSet:
         return sum(metric(answer, row["expected"]) for answer, row in pairs) / max(
             len(self.rows), 1
         )
+
+
+def _settled(answer: Any) -> Any:
+    if inspect.isawaitable(answer) or isinstance(answer, AsyncIterator):
+        return run(_awaited(answer))
+    return list(answer) if isinstance(answer, Iterator) else answer
+
+
+async def _awaited(answer: Any) -> Any:
+    if isinstance(answer, AsyncIterator):
+        return [piece async for piece in answer]
+    return await answer
 
 
 def _metric(name: str) -> Callable[[Any, Any], float]:
@@ -110,10 +138,11 @@ def _load(path: str | Path, load_f: Callable[[str], Sequence[Any]] | None) -> Se
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".json":
         return _rows(json.loads(text), file)
-    lines = [line for line in text.splitlines() if line.strip()]
+    # Not splitlines(): JSON texts may hold line separators that are no line ends.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if file.suffix != ".jsonl":
-        return lines
-    return [_parse(line, file, number) for number, line in enumerate(lines, 1)]
+        return [line.rstrip("\r") for _, line in lines]
+    return [_parse(line, file, number) for number, line in lines]
 
 
 def _rows(value: Any, file: Path) -> list[Any]:

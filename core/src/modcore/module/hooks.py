@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modcore.module.caching import Cache
+from modcore.module.caching import MISSING, Cache
 
 if TYPE_CHECKING:
     from modcore.module.base import ModuleBase
@@ -23,6 +23,16 @@ class StreamSink(NamedTuple):
         if self.prefix is not None:
             self.sink(self.prefix)
         for piece in pieces:
+            self.sink(piece)
+            yield piece
+        if self.suffix is not None:
+            self.sink(self.suffix)
+
+    async def awatch(self, pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """As `watch`, for an async generator."""
+        if self.prefix is not None:
+            self.sink(self.prefix)
+        async for piece in pieces:
             self.sink(piece)
             yield piece
         if self.suffix is not None:
@@ -77,11 +87,11 @@ class Hooks:
         return self._passed(module, result)
 
     async def acall(self, module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """As `call`, for a `forward` that is a coroutine function; results are not cached."""
+        """As `call`, for a `forward` that is a coroutine function."""
         for hook in self.before:
             hook(module, args, kwargs)
         try:
-            result = await module.forward(*args, **kwargs)
+            result = await self._await(module, args, kwargs)
         except BaseException as error:
             self._failed(module, error)
             raise
@@ -90,15 +100,35 @@ class Hooks:
     def _compute(self, module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.cache is None:
             return module.forward(*args, **kwargs)
-        return self.cache.get(args, kwargs, lambda: module.forward(*args, **kwargs))
+        key, result = self.cache.find(args, kwargs)
+        if result is MISSING:
+            result = module.forward(*args, **kwargs)
+            self.cache.keep(key, result)
+        return result
+
+    async def _await(
+        self, module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self.cache is None:
+            return await module.forward(*args, **kwargs)
+        key, result = self.cache.find(args, kwargs)
+        if result is MISSING:
+            result = await module.forward(*args, **kwargs)
+            self.cache.keep(key, result)
+        return result
 
     def _passed(self, module: ModuleBase, result: Any) -> Any:
         for hook in self.after:
             hook(module, result)
+        if self.sink is not None and isinstance(result, AsyncIterator):
+            return self.sink.awatch(result)
         if self.sink is not None and isinstance(result, Iterator):
             return self.sink.watch(result)
         return result
 
     def _failed(self, module: ModuleBase, error: BaseException) -> None:
         for hook in self.on_error:
-            hook(module, error)
+            try:
+                hook(module, error)
+            except Exception as failure:  # what went wrong first is what matters
+                error.add_note(f"an on_error hook failed too: {type(failure).__name__}: {failure}")

@@ -7,12 +7,14 @@ states say what happened, and the error goes on with its type and a note with th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from modcore.module.deadline import Deadline
+from modcore.flow.calls import settled
+from modcore.module.deadline import Cancelled, Deadline
 from modcore.module.progress import progress
 from modcore.module.state import Step
 from modcore.module.submodules import children_first
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
 #: A module and its path from the root.
 Node = tuple[str, "ModuleBase"]
 
-tree_of = children_first
-
 _VERBS = {"train": "training", "deploy": "deploying", "eval": "evaluating"}
+
+#: Set while one module alone is meant: its `stop` then leaves what is below it alone.
+_alone: ContextVar[bool] = ContextVar("modcore_module_alone", default=False)
 
 
 def run(
@@ -35,28 +38,50 @@ def run(
     recursive: bool = True,
     timeout: float | None = None,
     train_jobs: int = 1,
+    cancelled: threading.Event | None = None,
 ) -> None:
-    """Take `steps` for `root`, and all that it holds when `recursive`."""
-    nodes = children_first(root)
-    if not recursive:
-        nodes = nodes[-1:]
-    if train_jobs < 1:
-        raise ValueError(f"train_jobs is {train_jobs}; it has to be at least 1.")
-    deadline = Deadline(timeout)
+    """Take `steps` for `root`, and all that it holds when `recursive`.
+
+    Once `cancelled` is set nothing more is begun, and what was deployed is stopped.
+    """
+    if type(train_jobs) is not int or train_jobs < 1:
+        raise ValueError(f"train_jobs is {train_jobs!r}; it has to be a whole number from 1 on.")
+    cancelled = cancelled or threading.Event()
+    deadline = Deadline(timeout, cancelled)
     deployed: list[ModuleBase] = []
     try:
         for step in steps:
-            todo = [(path, module) for path, module in nodes if not _is_skipped(module, step)]
+            # Walked anew for each step: training may have added modules.
+            nodes = children_first(root) if recursive else children_first(root)[-1:]
+            todo = [node for node in nodes if not _is_skipped(node[1], step)]
             if step == "train" and train_jobs > 1:
-                _train_together(todo, train_jobs, deadline)
-                continue
-            for path, module in todo:
-                _take(step, path, module, deadline)
-                if step == "deploy":
-                    deployed.append(module)
+                from modcore.module.together import train_together
+
+                train_together(todo, train_jobs, lambda node: take("train", node, deadline, []))
+            else:
+                for node in todo:
+                    take(step, node, deadline, deployed)
+            if step != "eval":
+                _forget_answers(nodes)
     except BaseException:
+        cancelled.set()  # for those that are trained beside
         _take_down(deployed)
         raise
+
+
+def each_below(root: ModuleBase, action: Callable[[ModuleBase], object]) -> None:
+    """Call `action` for everything that `root` holds, each once, parents first.
+
+    While it runs, a module's own `stop` or `wait` does not go down by itself.
+    """
+    if _alone.get():
+        return
+    token = _alone.set(True)
+    try:
+        for _, module in reversed(children_first(root, allow_cycles=True)[:-1]):
+            action(module)
+    finally:
+        _alone.reset(token)
 
 
 def _is_skipped(module: ModuleBase, step: Step) -> bool:
@@ -66,24 +91,25 @@ def _is_skipped(module: ModuleBase, step: Step) -> bool:
     return False
 
 
-def _take(step: Step, path: str, module: ModuleBase, deadline: Deadline) -> None:
-    """One step of one module."""
+def take(step: Step, node: Node, deadline: Deadline, deployed: list[ModuleBase]) -> None:
+    """One step of one module; one that deploys is added to `deployed` before it begins."""
+    path, module = node
     state = module.state
     try:
         task = _task(step, module)
         if task is None:
             state.record(step, "none")
             return
+        if step == "deploy":
+            deployed.append(module)
         state.record(step, "running")
         silent = step == "train" and module.shows_progress
         with nullcontext() if silent else progress(f"{_VERBS[step]} {path}"):
-            deadline.call(task, f"{_VERBS[step]} {path}")
+            deadline.call(lambda: settled(task()), f"{_VERBS[step]} {path}")
     except BaseException as error:
-        interrupted = not isinstance(error, Exception)
+        interrupted = isinstance(error, Cancelled) or not isinstance(error, Exception)
         state.record(step, "interrupted" if interrupted else "failed", error)
         error.add_note(f"while {_VERBS[step]} {path}")
-        if step == "deploy":
-            _take_down([module])
         raise
     state.record(step, "done")
 
@@ -97,38 +123,20 @@ def _task(step: Step, module: ModuleBase) -> Callable[[], object] | None:
 
 
 def _take_down(modules: Sequence[ModuleBase]) -> None:
-    """Stop modules in reverse order; one that does not let itself be stopped holds nobody else up."""
-    for module in reversed(modules):
-        outcome, error = module.state.deploy, module.state.error
-        try:
-            module.stop()
-        except Exception as failure:
-            module.state.error = failure
-        else:
-            if outcome == "failed":
-                module.state.record("deploy", "failed", error)
+    """Stop modules, and no others, in reverse; one that cannot be stopped holds nobody else up."""
+    token = _alone.set(True)
+    try:
+        for module in reversed(modules):
+            try:
+                module.stop()
+            except BaseException as failure:
+                module.state.error = module.state.error or failure
+    finally:
+        _alone.reset(token)
 
 
-def _train_together(nodes: Sequence[Node], jobs: int, deadline: Deadline) -> None:
-    """Train up to `jobs` modules at once; none begins before those that it holds are done."""
-    waiting = {id(module): _held(module, nodes) for _, module in nodes}
-    todo = list(nodes)
-    running: dict[Future[None], ModuleBase] = {}
-    with ThreadPoolExecutor(jobs, thread_name_prefix="train") as pool:
-        while todo or running:
-            for node in [node for node in todo if not waiting[id(node[1])]][: jobs - len(running)]:
-                todo.remove(node)
-                running[pool.submit(_take, "train", *node, deadline)] = node[1]
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                done = running.pop(future)
-                future.result()
-                for held in waiting.values():
-                    held.discard(id(done))
-
-
-def _held(module: ModuleBase, nodes: Sequence[Node]) -> set[int]:
-    """All of `nodes` that `module` holds, directly or through others."""
-    among = {id(each) for _, each in nodes}
-    below = {id(each) for _, each in children_first(module)} - {id(module)}
-    return below & among
+def _forget_answers(nodes: Sequence[Node]) -> None:
+    """What was learnt or deployed makes other answers than those that are kept."""
+    for _, module in nodes:
+        if module._extras is not None and module._extras.cache is not None:
+            module._extras.cache.clear()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import modcore
 from modcore.errors import ModcoreError
 from modcore.module.base import ModuleBase
 from modcore.plugins.discovery import MODULES
@@ -23,12 +25,16 @@ T = TypeVar("T", bound=Callable[..., Any])
 class ModuleGroup:
     """The modules of one group, as attributes: ``group.name(...)`` makes one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, register: ModuleRegister) -> None:
         self._name = name
+        self._register = register
         self._registry = Registry(name, scope=name)
 
     def __getattr__(self, name: str) -> Callable[..., ModuleBase]:
         found = self._registry.get(name)
+        if found is None:
+            self._register.read_entry_points()
+            found = self._registry.get(name)
         if found is None:
             raise AttributeError(self._miss(name))
         return (
@@ -56,12 +62,15 @@ class ModuleRegister:
     def __init__(self) -> None:
         self._groups: dict[str, ModuleGroup] = {}
         self._has_plugins = False
+        self._lock = threading.Lock()
 
     def new_group(self, name: str) -> None:
         """Make a group; harmless when it exists. Raises ValueError for what is no name."""
-        if not name.isidentifier() or name.startswith("_"):
-            raise ValueError(f"{name!r} cannot name a group; it has to be a Python name.")
-        self._groups.setdefault(name, ModuleGroup(name))
+        if not name.isidentifier() or name.startswith("_") or name in modcore.__all__:
+            raise ValueError(
+                f"{name!r} cannot name a group; it has to be a Python name that modcore has not taken."
+            )
+        self._groups.setdefault(name, ModuleGroup(name, self))
 
     def __call__(self, group: str, name: str | None = None) -> Callable[[T], T]:
         """Put a function or a Module class into `group`, under `name` or its own.
@@ -87,19 +96,23 @@ class ModuleRegister:
 
     def find(self, name: str) -> ModuleGroup | None:
         """The group called `name`, or None; packages are looked at when no other has that name."""
-        if name not in self._groups and not self._has_plugins:
-            self._has_plugins = True
-            self._read_entry_points()
+        if name not in self._groups:
+            self.read_entry_points()
         return self._groups.get(name)
 
-    def _read_entry_points(self) -> None:
+    def read_entry_points(self) -> None:
+        """Put what packages register into the groups; done once, when something is not found."""
         from modcore.plugins.verdicts import list_plugins
 
-        for entry in list_plugins():
-            group, dot, name = entry.id.partition(".")
-            if entry.group == MODULES and entry.status == "ok" and dot and group.isidentifier():
-                self.new_group(group)
-                self._groups[group]._registry.add(Entry(name, entry.target, entry.provenance))
+        with self._lock:
+            if self._has_plugins:
+                return
+            for entry in list_plugins():
+                group, dot, name = entry.id.partition(".")
+                if entry.group == MODULES and entry.status == "ok" and dot and group.isidentifier():
+                    self._groups.setdefault(group, ModuleGroup(group, self))
+                    self._groups[group]._registry.add(Entry(name, entry.target, entry.provenance))
+            self._has_plugins = True
 
 
 def _module_of(function: Callable[..., Any]) -> Callable[..., ModuleBase]:

@@ -5,10 +5,10 @@ The service's side is `modcore.serve.module_app`.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import http.client
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,17 +16,23 @@ from urllib.parse import urlsplit
 
 from modcore.errors import ModcoreError, ServiceError
 
+#: What a connection raises that the other side closed while nothing was under way.
+_STALE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
+
 
 class RemoteError(ModcoreError):
     """An error of a type that only the other side knows; ``type_name`` is its name."""
 
     def __init__(self, type_name: str, message: str) -> None:
         super().__init__(f"{type_name}: {message}")
-        self.type_name = type_name
+        self.type_name, self.message = type_name, message
+
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str]]:
+        return RemoteError, (self.type_name, self.message)
 
 
 class RemoteModule:
-    """A service at `url`; every thread keeps a connection of its own."""
+    """A service at `url`; every thread keeps a connection of its own, every stream has one."""
 
     def __init__(self, url: str, token: str | None = None, timeout: float | None = None) -> None:
         address = urlsplit(url)
@@ -38,21 +44,65 @@ class RemoteModule:
         self._token, self._timeout = token, timeout
         self._local = threading.local()
 
+    def __reduce__(self) -> tuple[type[RemoteModule], tuple[str, str | None, float | None]]:
+        return RemoteModule, (self.url, self._token, self._timeout)  # connections stay here
+
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of one call; raises what the other side raised."""
-        response = self._post("/call", args, kwargs)
-        answer = _json(response.read(), self.url)
+        body = encoded({"args": args, "kwargs": kwargs})
+        kept = getattr(self._local, "connection", None)
+        try:
+            answer = self._answer(kept or self._connect(), body)
+        except _STALE as error:
+            if kept is None:
+                raise self._gone(error) from error
+            # The other side has closed an idle connection before it got our request.
+            answer = self._retry(body)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._gone(error) from error
         if "error" in answer:
             raise _error(answer["error"])
         return answer["result"]
 
     def stream(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
         """The pieces of one call as they are made; closing the iterator ends the call."""
-        response = self._post("/stream", args, kwargs)
+        body = encoded({"args": args, "kwargs": kwargs})
+        connection = self._connect()
         try:
-            yield from self._events(response)
+            yield from self._events(self._post(connection, "/stream", body))
+        except (OSError, http.client.HTTPException) as error:
+            raise self._gone(error) from error
         finally:
-            self._forget()  # what is left unread must not be taken for the next answer
+            connection.close()
+
+    def _retry(self, body: bytes) -> dict[str, Any]:
+        try:
+            return self._answer(self._connect(), body)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._gone(error) from error
+
+    def _answer(self, connection: http.client.HTTPConnection, body: bytes) -> dict[str, Any]:
+        """One exchange; the connection is kept only if it went through to the end."""
+        self._local.connection = None
+        try:
+            answer = _json(self._post(connection, "/call", body).read(), self.url)
+        except BaseException:
+            connection.close()
+            raise
+        self._local.connection = connection
+        return answer
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+
+    def _post(
+        self, connection: http.client.HTTPConnection, path: str, body: bytes
+    ) -> http.client.HTTPResponse:
+        headers = {"content-type": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        connection.request("POST", f"{self._path}{path}", body, headers)
+        return connection.getresponse()
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[Any]:
         for line in response:
@@ -66,53 +116,28 @@ class RemoteModule:
             yield event["piece"]
         raise ServiceError(f"{self.url} ended its answer in the middle.")
 
-    def _post(
-        self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> http.client.HTTPResponse:
-        body = _encoded(args, kwargs)
-        headers = {"content-type": "application/json"}
-        if self._token:
-            headers["authorization"] = f"Bearer {self._token}"
-        fresh = not hasattr(self._local, "connection")
-        try:
-            return self._send(path, body, headers)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
-            self._forget()
-            if fresh:
-                raise self._gone(error) from error
-        except OSError as error:
-            self._forget()
-            raise self._gone(error) from error
-        # An idle connection may have been closed by the other side before it got our request.
-        try:
-            return self._send(path, body, headers)
-        except OSError as error:
-            self._forget()
-            raise self._gone(error) from error
-
-    def _send(self, path: str, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
-        if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection(
-                self._host, self._port, timeout=self._timeout
-            )
-        connection: http.client.HTTPConnection = self._local.connection
-        connection.request("POST", f"{self._path}{path}", body, headers)
-        return connection.getresponse()
-
-    def _forget(self) -> None:
-        connection = self._local.__dict__.pop("connection", None)
-        if connection is not None:
-            connection.close()
-
-    def _gone(self, error: OSError) -> ServiceError:
+    def _gone(self, error: Exception) -> ServiceError:
         return ServiceError(f"{self.url} does not answer ({error}); start it again.")
 
 
-def _encoded(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+def encoded(value: dict[str, Any]) -> bytes:
+    """`value` as JSON; raises TypeError for what JSON cannot hold, keys that are no texts included."""
     try:
-        return json.dumps({"args": args, "kwargs": kwargs}, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"these arguments cannot travel as JSON: {error}.") from None
+        _verify_keys(value)
+        return json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"this cannot travel as JSON: {error}.") from None
+
+
+def _verify_keys(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} of a dict is no text")
+            _verify_keys(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _verify_keys(item)
 
 
 def _json(text: bytes, url: str) -> dict[str, Any]:
@@ -126,13 +151,19 @@ def _json(text: bytes, url: str) -> dict[str, Any]:
 
 
 def _error(described: dict[str, Any]) -> BaseException:
-    """The error that was raised over there: built-in exceptions as themselves."""
+    """The error that was raised over there: as itself where its class is known here."""
     name, message = str(described.get("type")), str(described.get("message"))
-    kind = getattr(builtins, name, None)
+    kind = _class_of(str(described.get("module")), name)
     error: BaseException = RemoteError(name, message)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        with contextlib.suppress(TypeError):  # not every exception can be made of one message
+    if kind is not None:
+        with contextlib.suppress(Exception):  # not every exception can be made of one message
             error = kind(message)
     if traceback := described.get("traceback"):
         error.add_note(f"in the service:\n{traceback}")
     return error
+
+
+def _class_of(module: str, name: str) -> type[Exception] | None:
+    """An exception class that is loaded here already; nothing is imported because a service names it."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) and issubclass(found, Exception) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,8 @@ class ServerModule(ModuleBase):
         self.launcher, self.stream = launcher, stream
         self._service: Service | None = None
         self._remote: RemoteModule | None = None
+        self._lock = threading.Lock()
+        self._launches = 0  # what has been begun or ended since makes an unfinished launch void
 
     @property
     def url(self) -> str | None:
@@ -79,37 +82,59 @@ class ServerModule(ModuleBase):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The call in the child process; raises ServiceError when it does not run."""
-        if self._remote is None:
+        remote = self._remote
+        if remote is None:
             raise ServiceError(
                 f"{self.name or 'this ServerModule'} is not running; start() it first."
             )
-        return (self._remote.stream if self.stream else self._remote.call)(args, kwargs)
+        return (remote.stream if self.stream else remote.call)(args, kwargs)
 
     def _get_deploy_tasks(self) -> Callable[[], Any]:
         return self._launch
 
     def stop(self) -> None:
         """End the child process, and stop what is below."""
-        service, self._service, self._remote = self._service, None, None
-        if service is not None:
-            exit_code = service.stop()
-            plugin_manager().service_stopped(self._spec(), exit_code)
+        self._end()
         super().stop()
 
     def wait(self) -> None:
         """Wait until the child process has ended by itself."""
-        if self._service is not None:
-            self._service.wait()
+        service = self._service
+        if service is not None:
+            service.wait()
+            self._end()
+            self.state.deploy = "stopped"
         super().wait()
 
     def _launch(self) -> None:
-        if self._service is not None:  # it has been updated: what runs is the old one
-            self.stop()
+        self._end()  # after an update, what runs is the old one
+        with self._lock:
+            self._launches += 1
+            launch = self._launches
         token = secrets.token_urlsafe(32)
-        payload = _pickled(self.module)
-        options = {"secret_payload": payload, "secrets": {"MODCORE_SERVICE_TOKEN": token}}
-        self._service = plugin_manager().deploy(self._spec(), options)
-        self._remote = RemoteModule(self._service.url, token)
+        payload = token.encode() + b"\n" + _pickled(self.module)
+        service = plugin_manager().deploy(self._spec(), {"secret_payload": payload})
+        with self._lock:
+            if launch == self._launches:
+                self._service, self._remote = service, RemoteModule(service.url, token)
+                return
+        service.stop()  # somebody has stopped or started it again since
+
+    def _end(self) -> None:
+        with self._lock:
+            self._launches += 1
+            service, self._service, self._remote = self._service, None, None
+        if service is not None:
+            plugin_manager().service_stopped(self._spec(), service.stop())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The process stays ours; whoever gets the module may call it.
+        state = {**super().__getstate__(), "_service": None}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def _spec(self) -> ServiceSpec:
         return ServiceSpec(

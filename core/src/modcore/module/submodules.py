@@ -47,10 +47,10 @@ def unique(pairs: Iterator[tuple[str, ModuleBase]]) -> Iterator[tuple[str, Modul
             yield label, module
 
 
-def children_first(root: ModuleBase) -> list[tuple[str, ModuleBase]]:
+def children_first(root: ModuleBase, *, allow_cycles: bool = False) -> list[tuple[str, ModuleBase]]:
     """Every module of the tree with its path, each once, children before parents.
 
-    Raises ModuleCycle, with the whole way round, when a module holds itself.
+    Raises ModuleCycle, with the whole way round, when a module holds itself, unless that is allowed.
     """
     order: list[tuple[str, ModuleBase]] = []
     done: set[int] = set()
@@ -61,6 +61,8 @@ def children_first(root: ModuleBase) -> list[tuple[str, ModuleBase]]:
     while stack:
         path, module, rest = stack[-1]
         for label, child in rest:
+            if id(child) in way and allow_cycles:
+                continue
             if id(child) in way:
                 raise ModuleCycle(
                     f"{path} → {label} is {way[id(child)]} again: a module cannot hold itself."

@@ -5,10 +5,11 @@ The caller's side is `modcore.module.remote`.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-import json
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,8 +19,11 @@ from starlette.concurrency import iterate_in_threadpool
 
 from modcore._version import VERSION
 from modcore.module import ModuleBase
+from modcore.module.remote import encoded
 from modcore.serve.errors import install_error_handlers
 from modcore.serve.guard import Guard
+
+MAX_CALLS = 128  # that block a thread at the same time
 
 
 class CallBody(BaseModel):
@@ -50,18 +54,20 @@ async def health() -> dict[str, str]:
 
 async def call(body: CallBody, request: Request) -> Response:
     """Call the module; pieces of a generator are gathered into a list."""
+    _widen(request.app)
     try:
         result = await request.app.state.module.acall(*body.args, **body.kwargs)
         if _is_stream(result):
             result = [piece async for piece in _pieces(result)]
-        return Response(_encoded({"result": result}), media_type="application/json")
-    except Exception as error:
+        return Response(encoded({"result": result}), media_type="application/json")
+    except (Exception, SystemExit) as error:
         return JSONResponse({"error": describe(error)}, 500)
 
 
 async def stream(body: CallBody, request: Request) -> StreamingResponse:
     """Call the module; each piece is a server-sent event, the last one says ``done`` or ``error``."""
     module = request.app.state.module
+    _widen(request.app)
 
     async def events() -> AsyncIterator[bytes]:
         try:
@@ -69,16 +75,24 @@ async def stream(body: CallBody, request: Request) -> StreamingResponse:
             async for piece in _pieces(result if _is_stream(result) else iter([result])):
                 yield _event({"piece": piece})
             yield _event({"done": True})
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             yield _event({"error": describe(error)})
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
+def _widen(app: FastAPI) -> None:
+    """Let as many calls that block run at once as a busy service needs; asyncio's default is a few."""
+    if not getattr(app.state, "is_wide", False):
+        app.state.is_wide = True
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_CALLS))
+
+
 def describe(error: BaseException) -> dict[str, str]:
     """An error as it travels; the traceback is for the one who holds the token."""
     return {
-        "type": type(error).__name__,
+        "type": type(error).__qualname__,
+        "module": type(error).__module__,
         "message": str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
@@ -93,11 +107,4 @@ def _pieces(result: Any) -> AsyncIterator[Any]:
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + _encoded(data) + b"\n\n"
-
-
-def _encoded(data: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(data, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"what the module returns cannot travel as JSON: {error}.") from None
+    return b"data: " + encoded(data) + b"\n\n"

@@ -167,9 +167,9 @@ class TrainableModule(ModuleBase):
                 return self.target.path
         return checkpoint_directory(self.base_model)
 
-    def __getstate__(self) -> Mapping[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         # An engine stays in its process; the one that gets the module loads its own.
-        return {name: value for name, value in vars(self).items() if name != "_served"}
+        return {**super().__getstate__(), "_served": None}
 
     def __repr__(self) -> str:
         attributes = {"base_model": str(self.base_model)}

@@ -23,6 +23,11 @@ def perplexity(module: TrainableModule, rows: Iterable[Mapping[str, Any]]) -> fl
     Raises InvalidRequest for a row without an expected answer and when there are no rows, ServiceError
     when the module is not deployed.
     """
+    if not hasattr(module, "served"):
+        raise InvalidRequest(
+            f"{type(module).__name__} is no TrainableModule, and only those have a perplexity; leave it out.",
+            param="metrics",
+        )
     served = module.served
     loss, tokens = 0.0, 0
     for number, row in enumerate(rows, 1):
