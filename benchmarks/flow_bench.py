@@ -72,7 +72,7 @@ def main() -> None:
         ),
         "10 coroutine functions side by side": (
             1,
-            1.5,
+            2,
             {
                 "asyncio.run(gather)": lambda x: asyncio.run(abare(x)),
                 "parallel": parallel(*[astep] * WIDTH),

@@ -14,43 +14,13 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import modcore
 from modcore.errors import ServiceError
 from modcore.module import RemoteError
-
-
-class Worker(modcore.ModuleBase):
-    def forward(self, what: str, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self, what)(*args, **kwargs)
-
-    def echo(self, *args: Any, **kwargs: Any) -> Any:
-        return [list(args), kwargs]
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def fail(self, message: str) -> None:
-        raise LookupError(message)
-
-    def fail_strangely(self) -> None:
-        raise type("Strange", (Exception,), {})("oh")
-
-    def lock(self) -> Any:
-        return threading.Lock()
-
-    def environment(self) -> dict[str, str]:
-        return dict(os.environ)
-
-    def count(self, number: int, pause: float = 0.0) -> Iterator[int]:
-        for each in range(number):
-            time.sleep(pause)
-            yield each
-            if each == 3:
-                raise ValueError("no more than 3")
+from served_modules import Known, Loading, NotLoading, Printer, Raiser, Sleeper, SlowToLoad, Worker
 
 
 @pytest.fixture(scope="module")
@@ -157,16 +127,6 @@ def test_flow_with_local_functions_is_served() -> None:
         module.stop()
 
 
-class Loading(modcore.ModuleBase):
-    loaded = 0
-
-    def setup(self) -> None:
-        self.loaded += 1
-
-    def forward(self) -> int:
-        return self.loaded
-
-
 def test_what_is_heavy_is_loaded_once_in_the_serving_process_before_it_is_ready() -> None:
     inner = Loading()
     module = modcore.ServerModule(modcore.pipeline(inner, str)).start()
@@ -175,11 +135,6 @@ def test_what_is_heavy_is_loaded_once_in_the_serving_process_before_it_is_ready(
         assert inner.loaded == 0
     finally:
         module.stop()
-
-
-class NotLoading(Loading):
-    def setup(self) -> None:
-        raise ValueError("the weights are gone")
 
 
 def test_setup_that_fails_is_told_with_its_cause() -> None:
@@ -211,12 +166,6 @@ def test_two_streams_of_one_thread_do_not_meet() -> None:
         module.stop()
 
 
-class Sleeper(modcore.ModuleBase):
-    def forward(self, seconds: float) -> float:
-        time.sleep(seconds)
-        return seconds
-
-
 def test_time_limit_around_a_remote_call_is_a_time_out_and_the_next_call_works() -> None:
     module = modcore.ServerModule(Sleeper()).start()
     try:
@@ -237,14 +186,6 @@ def test_interrupt_in_a_call_leaves_the_module_usable() -> None:
         assert module(0.0) == 0.0
     finally:
         module.stop()
-
-
-class SlowToLoad(modcore.ModuleBase):
-    def setup(self) -> None:
-        time.sleep(1.5)
-
-    def forward(self) -> int:
-        return os.getpid()
 
 
 async def test_start_that_is_given_up_leaves_nothing_running() -> None:
@@ -275,21 +216,6 @@ def test_what_a_module_prints_is_seen_and_mistaken_for_nothing(
     finally:
         module.stop()
     assert "printer: url: http://127.0.0.1:9/" in capfd.readouterr().err
-
-
-class Printer(modcore.ModuleBase):
-    def forward(self) -> str:
-        print("url: http://127.0.0.1:9/", flush=True)
-        return "printed"
-
-
-class Known(Exception):
-    pass
-
-
-class Raiser(modcore.ModuleBase):
-    def forward(self) -> None:
-        raise Known("it")
 
 
 def test_errors_of_a_module_that_both_sides_know_arrive_as_themselves() -> None:

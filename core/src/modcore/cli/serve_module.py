@@ -32,7 +32,13 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidRequest("this command is for ServerModule.start(), which hands it a module.")
     token, _, pickled = payload.partition(b"\n")
     announce = _own_stdout()
-    module = cloudpickle.loads(pickled)  # our own parent's bytes, over a pipe of our own
+    try:
+        module = cloudpickle.loads(pickled)  # our own parent's bytes, over a pipe of our own
+    except ImportError as error:
+        raise ServiceError(
+            f"the module's code cannot be imported in its process ({error}); put its file where Python "
+            "finds it, or define it in the program that is started."
+        ) from error
     try:
         module.for_each(lambda _: True, lambda each: each.setup())
     except Exception as error:

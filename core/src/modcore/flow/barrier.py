@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from modcore.flow.batch import wait_for
 from modcore.flow.errors import BarrierBroken, FlowError
 from modcore.flow.values import one_value
 
@@ -99,7 +100,7 @@ class Barrier:
         here.meeting.arrive(release)
         if not released.is_set():
             here.get_help()
-            released.wait()
+            wait_for(released)
         return _handed_on(args, outcome[0])
 
     async def acall(self, *args: Any) -> Any:

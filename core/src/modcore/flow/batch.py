@@ -13,9 +13,20 @@ from typing import Any
 
 from modcore.flow.workers import workers
 
+_TURN_SECONDS = 0.5
+
 
 def _nothing() -> None:
     """What happens when nobody asked to be told."""
+
+
+def wait_for(event: threading.Event) -> None:
+    """Wait for `event`; an interrupt ends the wait.
+
+    A signal that comes just before a lock is waited for is only seen after the wait: hence the turns.
+    """
+    while not event.wait(_TURN_SECONDS):
+        pass
 
 
 class Batch:
@@ -78,7 +89,7 @@ class Batch:
 
     def wait(self) -> None:
         """Return when nothing runs any more, or at once after an interrupt."""
-        self._ended.wait()
+        wait_for(self._ended)
 
     def only_result(self) -> Any:
         """The result of a batch of one call; raises what it raised."""
@@ -109,6 +120,7 @@ class Batch:
             self._end()
 
     def _end(self) -> None:
+        self._calls = ()  # a barrier's way back here makes a circle of them
         self._ended.set()
         self._on_end()
 

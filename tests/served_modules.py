@@ -1,0 +1,85 @@
+"""Modules that tests send to processes of their own, which can import this file."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import modcore
+
+
+class Worker(modcore.ModuleBase):
+    def forward(self, what: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, what)(*args, **kwargs)
+
+    def echo(self, *args: Any, **kwargs: Any) -> Any:
+        return [list(args), kwargs]
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def fail(self, message: str) -> None:
+        raise LookupError(message)
+
+    def fail_strangely(self) -> None:
+        raise type("Strange", (Exception,), {})("oh")
+
+    def lock(self) -> Any:
+        return threading.Lock()
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def count(self, number: int, pause: float = 0.0) -> Iterator[int]:
+        for each in range(number):
+            time.sleep(pause)
+            yield each
+            if each == 3:
+                raise ValueError("no more than 3")
+
+
+class Loading(modcore.ModuleBase):
+    loaded = 0
+
+    def setup(self) -> None:
+        self.loaded += 1
+
+    def forward(self) -> int:
+        return self.loaded
+
+
+class NotLoading(Loading):
+    def setup(self) -> None:
+        raise ValueError("the weights are gone")
+
+
+class Sleeper(modcore.ModuleBase):
+    def forward(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+
+class SlowToLoad(modcore.ModuleBase):
+    def setup(self) -> None:
+        time.sleep(1.5)
+
+    def forward(self) -> int:
+        return os.getpid()
+
+
+class Printer(modcore.ModuleBase):
+    def forward(self) -> str:
+        print("url: http://127.0.0.1:9/", flush=True)
+        return "printed"
+
+
+class Known(Exception):
+    pass
+
+
+class Raiser(modcore.ModuleBase):
+    def forward(self) -> None:
+        raise Known("it")
