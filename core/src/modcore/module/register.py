@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import modcore
 from modcore.errors import ModcoreError
 from modcore.module.base import ModuleBase
 from modcore.plugins.discovery import MODULES
@@ -66,7 +66,7 @@ class ModuleRegister:
 
     def new_group(self, name: str) -> None:
         """Make a group; harmless when it exists. Raises ValueError for what is no name."""
-        if not name.isidentifier() or name.startswith("_") or name in modcore.__all__:
+        if not name.isidentifier() or name.startswith("_") or name in _taken():
             raise ValueError(
                 f"{name!r} cannot name a group; it has to be a Python name that modcore has not taken."
             )
@@ -113,6 +113,11 @@ class ModuleRegister:
                     self._groups.setdefault(group, ModuleGroup(group, self))
                     self._groups[group]._registry.add(Entry(name, entry.target, entry.provenance))
             self._has_plugins = True
+
+
+def _taken() -> list[str]:
+    """What the package has as attributes already; it is loaded, and above us."""
+    return list(sys.modules["modcore"].__all__)
 
 
 def _module_of(function: Callable[..., Any]) -> Callable[..., ModuleBase]:
