@@ -169,7 +169,7 @@ def test_signal_answers_whoever_waits_with_503_and_says_nothing(
     body = json.dumps({"prompt": ["the"] * 50, "max_tokens": 500, "temperature": 0}).encode()
     with serve(str(text_checkpoint)) as server, ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(ask, server, body=body) for _ in range(20)]
-        time.sleep(1)
+        time.sleep(1)  # nothing shows from outside that a request has been taken but its answer
         assert server.stop() == 0
         assert {answer.result()[0] for answer in answers} <= {200, 503}
     assert server.errors == []

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from modcore.engine.config import TextConfig
 from modcore.engine.weights.declaration import WeightSpec
 
 
-class LayerWeight:
+class LayerWeight(ABC):
     """Weights that are declared, then filled by the loader.
 
     A subclass names its tensors in `declare`; the loader sets one attribute for each WeightSpec.
     """
 
+    @abstractmethod
     def declare(self) -> Iterable[WeightSpec]:
         """The weights of this layer; names and shapes follow from the config."""
-        raise NotImplementedError(f"{type(self).__name__} declares no weights")
 
 
 class PreAndPostLayerWeight(LayerWeight):
