@@ -32,8 +32,7 @@ async def until_idle(engine: AsyncEngine) -> None:
     async with asyncio.timeout(20):
         while engine.engine.scheduler.has_work:
             await asyncio.sleep(0.005)
-    memory = engine.engine.scheduler.memory
-    assert memory.free_tokens == memory.tokens
+    assert engine.engine.scheduler.tokens_in_use == 0
 
 
 async def test_many_tasks_get_the_answers_they_would_get_alone(running: AsyncEngine) -> None:
@@ -122,7 +121,7 @@ async def test_engine_that_fails_ends_all_answers_and_says_so(
 ) -> None:
     answer = await running.submit("the", LONG)
     assert running.is_alive
-    monkeypatch.setattr(running.engine.scheduler, "extend", lambda: 1 / 0)
+    monkeypatch.setattr(running.engine.scheduler, "plan", lambda: 1 / 0)
     with pytest.raises(EngineClosed, match="ZeroDivisionError"):
         await read(answer)
     with pytest.raises(EngineClosed, match="ZeroDivisionError"):

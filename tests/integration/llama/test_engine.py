@@ -136,7 +136,7 @@ def test_more_requests_than_fit_take_turns_and_answer_as_alone(text_checkpoint: 
     together = small.generate(prompts, GREEDY)
     for prompt, result in zip(prompts, together, strict=True):
         assert small.generate([prompt], GREEDY)[0].token_ids == result.token_ids
-    assert small.scheduler.memory.free_tokens == 80
+    assert small.scheduler.tokens_in_use == 0
 
 
 def test_prompt_longer_than_the_kv_cache_is_refused_with_the_numbers(text_checkpoint: Path) -> None:
@@ -151,7 +151,7 @@ def test_leaving_a_stream_early_frees_its_rows(engine: Engine) -> None:
     assert engine.scheduler.has_work
     stream.close()
     assert not engine.scheduler.has_work
-    assert engine.scheduler.memory.free_tokens == engine.scheduler.memory.tokens
+    assert engine.scheduler.tokens_in_use == 0
 
 
 def test_two_streams_read_in_turn_answer_as_alone(engine: Engine) -> None:
@@ -190,7 +190,7 @@ def test_step_that_fails_ends_its_requests_and_the_engine_goes_on(
         patch.setattr(engine.model, "forward", lambda *_: 1 / 0)
         with pytest.raises(ModcoreError, match="ZeroDivisionError"):
             list(stream)
-    assert engine.scheduler.memory.free_tokens == engine.scheduler.memory.tokens
+    assert engine.scheduler.tokens_in_use == 0
     assert engine.generate("the quick", GREEDY)[0].text
 
 
@@ -208,19 +208,20 @@ def test_values_that_are_not_finite_end_their_request_alone(
 
     monkeypatch.setattr(engine.model, "forward", spoiled)
     first, second = (engine.prepare(prompt, params) for prompt in ("the", "fox"))
-    for request in (first, second):
-        engine.scheduler.add(request)
+    for job in (first, second):
+        engine.submit(job)
     engine.step()
     assert first.error and "not finite" in str(first.error)
-    assert not second.error and len(second.output_ids) == 1
+    assert not second.error and second.requests[0].written == 1
 
 
 def test_token_that_cannot_be_decoded_ends_its_request_alone(text_checkpoint: Path) -> None:
     engine = Engine.from_pretrained(text_checkpoint)
     first, second = (engine.prepare(prompt, GREEDY) for prompt in ("the", "fox"))
-    first._detokenizer.push = lambda token: 1 / 0  # type: ignore[union-attr,method-assign]
-    for request in (first, second):
-        engine.scheduler.add(request)
+    transcript = first._transcripts[first.requests[0]]
+    transcript._detokenizer.push = lambda token: 1 / 0  # type: ignore[union-attr,method-assign]
+    for job in (first, second):
+        engine.submit(job)
     engine.step()
     assert "ZeroDivisionError" in str(first.error)
     assert not second.error
@@ -235,7 +236,7 @@ def test_answer_that_another_thread_aborts_ends_as_it_is(text_checkpoint: Path) 
     engine = Engine.from_pretrained(text_checkpoint)
     stream = engine.stream("the", SamplingParams(max_tokens=400, temperature=0.0))
     next(stream)
-    engine.abort(next(iter(engine.scheduler.running)))
+    engine.abort(next(iter(engine._jobs.values())))
     assert list(stream)[-1].finish_reason == "abort"
 
 

@@ -13,23 +13,25 @@ if TYPE_CHECKING:
     from modcore.engine.async_engine import Answer, AsyncEngine
     from modcore.engine.engine import Engine
     from modcore.engine.prompts import Prompt
-    from modcore.engine.request import Generation, Piece, Usage
+    from modcore.engine.answers import Choice, Generation, Piece, Usage
     from modcore.engine.sampling import SamplingParams
 
 _HOMES = {
     "Answer": "async_engine",
     "AsyncEngine": "async_engine",
     "Engine": "engine",
-    "Generation": "request",
-    "Piece": "request",
+    "Choice": "answers",
+    "Generation": "answers",
+    "Piece": "answers",
     "Prompt": "prompts",
     "SamplingParams": "sampling",
-    "Usage": "request",
+    "Usage": "answers",
 }
 
 __all__ = [
     "Answer",
     "AsyncEngine",
+    "Choice",
     "Engine",
     "Generation",
     "Piece",

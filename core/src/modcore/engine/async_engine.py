@@ -1,75 +1,124 @@
-"""The engine behind asyncio: one thread takes the steps, any number of tasks wait for pieces."""
+"""The engine behind asyncio: one thread takes the steps, one writes the texts, any number of tasks wait."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+import uuid
 import weakref
+from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from modcore.engine.answers import Piece
 from modcore.engine.engine import Engine
+from modcore.engine.job import Job
 from modcore.engine.prompts import Prompt
-from modcore.engine.request import Piece, Request
 from modcore.engine.sampling import SamplingParams
-from modcore.errors import EngineBusy, EngineClosed, ModcoreError
+from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreError
 
 
 class AsyncEngine:
-    """Runs `engine` in a thread of its own until `close`.
+    """Runs `engine` in threads of its own until `close`.
 
+    Tokenizing happens in a worker thread and detokenizing in another, so neither stalls a step.
     `max_waiting` bounds the requests that wait to be started.
     """
 
     def __init__(self, engine: Engine, max_waiting: int = 1024) -> None:
         self.engine = engine
         self.max_waiting = max_waiting
-        self._unfinished: set[Request] = set()
-        self._aborted: list[Request] = []
+        self._jobs: dict[str, Job] = {}  # that have not ended, by the request's id
+        self._submitted: list[Job] = []
+        self._aborted: list[Job] = []
         self._changed = threading.Condition()
         self._closed: ModcoreError | None = None
+        self._is_over = False  # no step will be taken any more
+        self._has_tokens = threading.Event()
+        self._writer = threading.Thread(target=self._write, name="modcore texts", daemon=True)
         self._thread = threading.Thread(target=self._run, name="modcore engine", daemon=True)
+        self._writer.start()
         self._thread.start()
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, max_waiting: int = 1024, **options: Any) -> Self:
+        """As `Engine.from_pretrained`, with its `options`."""
+        return cls(Engine.from_pretrained(path, **options), max_waiting)
 
     @property
     def is_alive(self) -> bool:
         """Whether requests are taken and answered."""
         return self._closed is None and self._thread.is_alive()
 
-    async def submit(self, prompt: Prompt, params: SamplingParams) -> Answer:
+    async def stream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+    ) -> AsyncIterator[Piece]:
+        """Answer `prompt` piece by piece; raises what `submit` raises, and what ends the answer.
+
+        Leaving the loop early ends the request.
+        """
+        params = params or SamplingParams()
+        answer = await self.submit(prompt, params, request_id=request_id, priority=priority)
+        async with answer:
+            async for piece in answer:
+                yield piece
+
+    async def submit(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+    ) -> Answer:
         """Queue `prompt`; returns its answer, to be read piece by piece.
 
         Raises InvalidRequest here, before anything is generated, EngineBusy when too many wait, and
         EngineClosed when the engine has been shut down.
         """
         # Tokenizing a long prompt takes a while; the event loop has other callers.
-        request = await asyncio.to_thread(self.engine.prepare, prompt, params)
-        answer = Answer(self, request)
+        job = await asyncio.to_thread(self.engine.prepare, prompt, params, priority)
+        request_id = uuid.uuid4().hex if request_id is None else request_id
         with self._changed:
             if self._closed:
                 raise self._closed
-            if len(self.engine.scheduler.waiting) >= self.max_waiting:
+            if request_id in self._jobs:
+                raise InvalidRequest(
+                    f"A request {request_id!r} is running; give each an id of its own.",
+                    param="request_id",
+                )
+            if len(self._submitted) + len(self.engine.scheduler.waiting) >= self.max_waiting:
                 raise EngineBusy(f"{self.max_waiting} requests are waiting; try again later.")
-            self._unfinished.add(request)
-            self.engine.scheduler.add(request)
+            answer = Answer(self, request_id, job)
+            self._jobs[request_id] = job
+            self._submitted.append(job)
             self._changed.notify()
         return answer
 
-    def abort(self, request: Request) -> None:
+    def abort(self, request_id: str) -> None:
         """End a request before the next step; harmless when it has ended. Never waits for a step."""
         with self._changed:
-            self._aborted.append(request)
-            self._changed.notify()
+            job = self._jobs.pop(request_id, None)
+            if job:
+                self._aborted.append(job)
+                self._changed.notify()
 
     def shut_down(self) -> None:
         """End what still runs with an error, and take nothing new. Does not wait."""
         self._shut_down(EngineClosed("The engine has been shut down."))
 
     def close(self) -> None:
-        """Shut down, and wait until the thread has ended."""
+        """Shut down, and wait until the threads have ended."""
         self.shut_down()
         self._thread.join()
+        self._writer.join()
 
     def _shut_down(self, reason: ModcoreError) -> None:
         with self._changed:
@@ -78,9 +127,9 @@ class AsyncEngine:
 
     def _run(self) -> None:
         try:
-            while self._wait_for_work():
-                self.engine.step()
-                self._forget_finished()
+            while self._take_orders():
+                self.engine.compute()
+                self._has_tokens.set()
         except BaseException as error:  # whatever it is, nobody may wait for this thread in vain
             reason = EngineClosed(f"The engine has failed: {type(error).__name__}: {error}")
             reason.__cause__ = error
@@ -88,29 +137,50 @@ class AsyncEngine:
         finally:
             self._end_all()
 
-    def _wait_for_work(self) -> bool:
-        """Wait until there is something to step; frees what was aborted. False once closed."""
+    def _take_orders(self) -> bool:
+        """Wait until there is something to step; takes and frees what was asked. False once closed."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closed or self._aborted or self.engine.scheduler.has_work
+                lambda: (
+                    self._closed
+                    or self._submitted
+                    or self._aborted
+                    or self.engine.scheduler.has_work
+                )
             )
+            if self._closed:
+                return False
+            submitted, self._submitted = self._submitted, []
             aborted, self._aborted = self._aborted, []
-        for request in aborted:
-            self.engine.abort(request)
-        return self._closed is None
+        for job in submitted:
+            self.engine.submit(job)
+        for job in aborted:
+            self.engine.abort(job)
+        return True
+
+    def _write(self) -> None:
+        while not self._is_over:
+            self._has_tokens.wait()
+            self._has_tokens.clear()
+            self.engine.write()
+            self._forget_finished()
 
     def _forget_finished(self) -> None:
         with self._changed:
-            self._unfinished = {each for each in self._unfinished if not each.is_done}
+            for request_id in [name for name, job in self._jobs.items() if job.is_done]:
+                del self._jobs[request_id]
 
     def _end_all(self) -> None:
         with self._changed:
-            unfinished, self._unfinished = self._unfinished, set()
+            unfinished = [*self._jobs.values(), *self._aborted]
+            self._jobs, self._submitted, self._aborted = {}, [], []
             assert self._closed is not None
             reason = self._closed
-        for request in unfinished:
-            request.fail(reason)
-            self.engine.abort(request)
+        for job in unfinished:
+            self.engine.abort(job, reason)
+            job.fail(reason)  # one that had not been submitted yet
+        self._is_over = True
+        self._has_tokens.set()
 
 
 class Answer:
@@ -119,14 +189,16 @@ class Answer:
     An answer that nobody holds any more ends its request too.
     """
 
-    def __init__(self, engine: AsyncEngine, request: Request) -> None:
+    def __init__(self, engine: AsyncEngine, request_id: str, job: Job) -> None:
+        self.request_id = request_id
+        self.job = job
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Piece | ModcoreError] = asyncio.Queue()
         self._finished = False
-        self._abort = weakref.finalize(self, engine.abort, request)
+        self._abort = weakref.finalize(self, engine.abort, request_id)
         self._abort.atexit = False
         mailbox = weakref.WeakMethod(self._put)
-        request.deliver = lambda item: put(item) if (put := mailbox()) else None
+        job.deliver = lambda item: put(item) if (put := mailbox()) else None
 
     def _put(self, item: Piece | ModcoreError) -> None:
         # A loop that has been closed has nobody waiting any more.
@@ -147,7 +219,7 @@ class Answer:
         if isinstance(item, ModcoreError):
             self._finished = True
             raise item
-        self._finished = item.finish_reason is not None
+        self._finished = item.usage is not None
         return item
 
     async def __aenter__(self) -> Self:

@@ -16,38 +16,41 @@ def make_batch(
     state_class: type[InferStateInfo],
     memory: MemoryManager,
     table: RequestTable,
-    *,
-    is_prefill: bool,
 ) -> tuple[torch.Tensor, InferStateInfo]:
-    """The ids of all tokens that have a row without content yet, and the state that goes with them."""
-    device = table.rows.device
-    new_tokens = [request.rows_held - request.rows_filled for request in requests]
-    ids = [
-        token
-        for request in requests
-        for token in request.tokens[request.rows_filled : request.rows_held]
-    ]
+    """The ids of all tokens that have a row without content yet, and the state that goes with them.
+
+    Those of `requests` that read one token have to come first.
+    """
     lengths = [request.rows_held for request in requests]
-    lines = torch.tensor([request.line for request in requests], device=device)
-    b_seq_len = torch.tensor(lengths, device=device)
-    counts = torch.tensor(new_tokens, device=device)
+    starts = [request.rows_filled for request in requests]
+    ids: list[int] = []
+    for request in requests:
+        ids += request.tokens[request.rows_filled : request.rows_held]
+    b_seq_len = torch.tensor(lengths)
+    counts = b_seq_len - torch.tensor(starts)
     b_start_loc = counts.cumsum(0) - counts
-    b_loc = table.rows[lines, : max(lengths)]
-    # Request r's new tokens stand at positions length - new ... length - 1 of its own text.
-    owner = torch.repeat_interleave(torch.arange(len(requests), device=device), counts)  # [T]
-    offset = torch.arange(len(ids), device=device) - b_start_loc[owner]
-    position_ids = (b_seq_len - counts)[owner] + offset
+    b_loc = table.rows[torch.tensor([request.line for request in requests]), : max(lengths)]
+    if len(ids) == len(requests):  # a decode step
+        owner, position_ids = torch.arange(len(ids)), b_seq_len - 1
+    else:
+        # Request r's new tokens stand at positions start_r ... length_r - 1 of its own text.
+        owner = torch.repeat_interleave(torch.arange(len(requests)), counts)  # [T]
+        offset = torch.arange(len(ids)) - b_start_loc[owner]
+        position_ids = torch.tensor(starts)[owner] + offset
+    decode = sum(1 for low, high in zip(starts, lengths, strict=True) if high - low == 1)
+    device = memory.keys.device
     state = state_class(
-        is_prefill=is_prefill,
         batch_size=len(requests),
+        decode_size=decode,
         total_token_num=len(ids),
         max_len_in_batch=max(lengths),
-        new_tokens=new_tokens,
-        b_seq_len=b_seq_len,
-        b_start_loc=b_start_loc,
-        b_loc=b_loc,
-        mem_index=b_loc[owner, position_ids],
-        position_ids=position_ids,
+        new_tokens=counts.tolist(),
+        b_seq_len=b_seq_len.to(device),
+        b_start_loc=b_start_loc.to(device),
+        b_loc=b_loc.to(device),
+        mem_index=b_loc[owner, position_ids].to(device),
+        position_ids=position_ids.to(device),
+        logit_index=(b_start_loc + counts - 1).to(device),
         mem_manager=memory,
     )
     return torch.tensor(ids, device=device), state

@@ -7,41 +7,64 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 
-from modcore.checkpoint import checkpoint_directory, read_config
+from modcore.checkpoint import checkpoint_directory
+from modcore.engine.admission import LengthEstimator
+from modcore.engine.answers import Generation, Piece
 from modcore.engine.batch import make_batch
-from modcore.engine.detokenizer import Detokenizer
+from modcore.engine.building import build_model
+from modcore.engine.job import Collector, Event, Job, step_failed
 from modcore.engine.memory import RequestTable
 from modcore.engine.model import TpPartBaseModel
-from modcore.engine.prompts import Prompt, PromptReader, as_params, as_prompts
-from modcore.engine.request import Generation, Piece, Request
-from modcore.engine.sampling import SamplingParams, sample
-from modcore.engine.scheduler import Scheduler
-from modcore.engine.state import Tap
+from modcore.engine.preparing import Preparer
+from modcore.engine.prompts import Prompt, as_params, as_prompts
+from modcore.engine.radix import PrefixCache
+from modcore.engine.request import Request
+from modcore.engine.sampling import SamplingParams, TokenLogprob, sample
+from modcore.engine.scheduler import Chunks, Scheduler
+from modcore.engine.state import InferStateInfo, Tap
+from modcore.engine.stats import EngineStats
 from modcore.engine.tokenizer import Tokenizer
-from modcore.errors import InvalidRequest, ModcoreError, ModelNotServed, PluginError, StepFailed
-from modcore.plugins import BuildOptions, plugin_manager
-from modcore.plugins.matching import explain
-
-DTYPES = ("auto", "float32", "bfloat16")
+from modcore.errors import EngineClosed, InvalidRequest, ModcoreError
+from modcore.plugins import BuildOptions
 
 
 class Engine:
-    """A model, its tokenizer and its scheduler.
+    """A model, its tokenizer and its scheduler; a context manager that closes it.
 
     Several threads may use one engine: each step is taken under a lock by someone who waits for an
     answer, and the pieces go to whom they belong.
     """
 
-    def __init__(self, model: TpPartBaseModel, directory: Path) -> None:
+    def __init__(
+        self,
+        model: TpPartBaseModel,
+        directory: Path,
+        *,
+        prefix_cache: bool = True,
+        lengths: LengthEstimator | None = None,
+        chunks: Chunks = Chunks(),  # noqa: B008  frozen
+    ) -> None:
         self.model = model
-        self.prompts = PromptReader(directory)
-        self.eos_token_ids = self.prompts.eos_token_ids()
-        table = RequestTable(model.options.max_batch, self.capacity, model.device)
-        self.scheduler = Scheduler(model.mem_manager, table)
-        self._lock = threading.RLock()
+        self.preparer = Preparer(model, directory)
+        memory = model.mem_manager
+        self.scheduler = Scheduler(
+            memory,
+            RequestTable(model.options.max_batch, self.capacity),
+            cache=PrefixCache(memory) if prefix_cache and model.keys_are_reusable else None,
+            lengths=lengths if model.keys_are_reusable else None,
+            chunks=chunks,
+        )
+        self._lock = threading.RLock()  # of the scheduler and the model
+        self._writing = threading.Lock()  # of the jobs' texts
+        self._events: deque[tuple[Job, Event]] = deque()
+        self._jobs: dict[Request, Job] = {}
+        self._is_closed = False
+        self._prompt_tokens = self._generation_tokens = 0
 
     @classmethod
     def from_pretrained(
@@ -50,37 +73,24 @@ class Engine:
         dtype: str = "auto",
         kv_tokens: int | None = None,
         max_batch: int = 64,
-    ) -> Engine:
+        prefix_cache: bool = True,
+        lengths: LengthEstimator | None = None,
+    ) -> Self:
         """The engine for the checkpoint directory `path`.
 
         `dtype` is ``auto`` (the checkpoint's), ``float32`` or ``bfloat16``; `kv_tokens` bounds the
-        tokens in the KV cache (default: as many as fit); `max_batch` those decoded together.
+        tokens in the KV cache (default: as many as fit); `max_batch` those decoded together;
+        `prefix_cache` keeps what has been read for prompts that begin alike; `lengths` estimates
+        how long answers become (see `engine.admission`).
 
         Raises CheckpointError when the checkpoint cannot be used, ModelNotServed when no installed
         plugin serves it, PluginError when the plugin is broken, InvalidRequest for a wrong option.
         """
-        if dtype not in DTYPES:
-            raise InvalidRequest(
-                f"dtype is {dtype!r}; it has to be one of {', '.join(DTYPES)}.", param="dtype"
-            )
-        _need_positive("kv_tokens", kv_tokens)
-        _need_positive("max_batch", max_batch)
         directory = checkpoint_directory(path)
-        manager = plugin_manager()
-        explanation = explain(read_config(directory), manager)
-        if explanation.chosen is None:
-            raise ModelNotServed(f"{directory} cannot be served. {explanation.hint}")
         options = BuildOptions(
             path=directory, dtype=dtype, kv_tokens=kv_tokens, max_batch=max_batch
         )
-        model = manager.build_model(explanation.chosen, options)
-        if not isinstance(model, TpPartBaseModel):
-            chosen = explanation.chosen
-            raise PluginError(
-                f"{chosen.dist} {chosen.version} built a {type(model).__name__} for {chosen.id}, "
-                "which is not a text model of the engine; update the package."
-            )
-        return cls(model, directory)
+        return cls(build_model(options), directory, prefix_cache=prefix_cache, lengths=lengths)
 
     @property
     def max_length(self) -> int:
@@ -90,16 +100,21 @@ class Engine:
     @property
     def capacity(self) -> int:
         """The most tokens that one request can have: the context, or the KV cache if it is smaller."""
-        return min(self.max_length, self.model.mem_manager.tokens)
+        return self.preparer.capacity
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return self.preparer.eos_token_ids
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The checkpoint's tokenizer; raises CheckpointError when there is none or it cannot be read."""
-        return self.prompts.tokenizer
+        return self.preparer.prompts.tokenizer
 
     def encode(self, prompt: Prompt) -> list[int]:
         """The token ids of `prompt`; raises InvalidRequest when it is empty."""
-        return self.prompts.encode(prompt)
+        return self.preparer.prompts.encode(prompt)
 
     def generate(
         self,
@@ -113,18 +128,18 @@ class Engine:
         """
         many = as_prompts(prompts)
         each = as_params(params, len(many))
-        requests = [self.prepare(*pair) for pair in zip(many, each, strict=True)]
-        answers = [_Inbox(request) for request in requests]
+        jobs = [self.prepare(*pair) for pair in zip(many, each, strict=True)]
+        collectors = [Collector(job) for job in jobs]
         try:
-            for request in requests:
-                self.scheduler.add(request)
-            for request in requests:
-                while not request.is_done:
+            for job in jobs:
+                self.submit(job)
+            for job in jobs:
+                while not job.is_done:
                     self.step()
-            return [answer.generation() for answer in answers]
+            return [collector.generation() for collector in collectors]
         finally:
-            for request in requests:
-                self.abort(request)
+            for job in jobs:
+                self.abort(job)
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Piece]:
         """Answer `prompt` piece by piece; the pieces' texts, joined, are the answer's text.
@@ -133,19 +148,19 @@ class Engine:
         """
         return self._stream(self.prepare(prompt, params or SamplingParams()))
 
-    def _stream(self, request: Request) -> Iterator[Piece]:
-        inbox = _Inbox(request)
-        self.scheduler.add(request)
+    def _stream(self, job: Job) -> Iterator[Piece]:
+        collector = Collector(job)
+        self.submit(job)
         try:
-            while not request.is_done or inbox.pieces:
-                while inbox.pieces:
-                    yield inbox.pieces.popleft()
-                if not request.is_done:
+            while not job.is_done or collector.pieces:
+                pieces, collector.pieces = collector.pieces, []
+                yield from pieces
+                if not job.is_done:
                     self.step()
-            if request.error:
-                raise request.error
+            if job.error:
+                raise job.error
         finally:
-            self.abort(request)
+            self.abort(job)
 
     def logits(
         self, token_ids: Sequence[int], taps: Mapping[str, Tap] | None = None
@@ -156,161 +171,163 @@ class Engine:
         name that is no point of this model is refused.
         """
         self._verify_taps(taps or {})
-        ids = self.encode(token_ids)
-        self._verify_prompt(ids, room=0)
-        request = Request(ids, SamplingParams(), limit=0)
+        request = self.preparer.bare(self.encode(token_ids))
         with self._lock:
+            self._verify_open()
             try:
-                if not self.scheduler.admit_one(request):
+                if not self.scheduler.start_whole(request):
                     raise ModcoreError(
                         "The KV cache is taken by running requests; wait for them to end."
                     )
+                ids, state = self._batch([request])
+                state.logit_index = torch.arange(len(ids), device=ids.device)
+                state.taps = dict(taps or {})
                 # A copy outside inference mode: the caller may change it in place.
-                return self._forward([request], is_prefill=True, all_logits=True, taps=taps).clone()
+                return self.model.forward(ids, state).clone()
             finally:
+                request.was_stopped = True
                 self.scheduler.finish(request)
 
-    # What a server uses: requests prepared anywhere, steps taken by one thread.
+    def close(self) -> None:
+        """End what still runs with an error, and take nothing new; harmless when it is closed."""
+        with self._lock:
+            self._is_closed = True
+            jobs = set(self._jobs.values())
+            for job in jobs:
+                self.abort(job, EngineClosed("The engine has been closed."))
+            self.scheduler.clear()
 
-    def prepare(self, prompt: Prompt, params: SamplingParams) -> Request:
-        """A request for `prompt`, not queued yet.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # What a server uses: jobs prepared anywhere, steps taken by one thread, texts written by another.
+
+    def prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> Job:
+        """A job for `prompt`, not queued yet; one of lower `priority` starts first.
 
         Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
         """
-        ids = self.encode(prompt)
-        self._verify_prompt(ids, room=1)
-        rest = self.capacity - len(ids)
-        limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
-        detokenizer = (
-            Detokenizer(self.tokenizer.decode, ids) if self.prompts.has_tokenizer else None
-        )
-        return Request(ids, params, limit, self.eos_token_ids, detokenizer)
+        return self.preparer.prepare(prompt, params, priority)
 
-    def abort(self, request: Request) -> None:
-        """End a request and free what it holds; harmless when it has ended."""
+    def submit(self, job: Job) -> None:
+        """Queue `job`; raises EngineClosed after `close`."""
         with self._lock:
-            self.scheduler.finish(request)
-            request.abort()
+            self._verify_open()
+            for request in job.requests:
+                self._jobs[request] = job
+                self.scheduler.add(request)
+
+    def abort(self, job: Job, error: ModcoreError | None = None) -> None:
+        """End a job, with `error` if there is one, and free what it holds; harmless when it has ended."""
+        with self._lock:
+            for request in job.requests:
+                if self._jobs.pop(request, None) is None:
+                    continue
+                request.was_stopped = True
+                self.scheduler.finish(request)
+                self._events.append((job, Event(request, error=error)))
+        self.write()
 
     def step(self) -> None:
         """One step for all requests that can take one; their pieces are delivered."""
+        self.compute()
+        self.write()
+
+    def compute(self) -> None:
+        """The part of a step that needs the model."""
         with self._lock:
-            starting = self.scheduler.admit()
-            requests = starting or (self.scheduler.extend() if self.scheduler.running else [])
+            for request in [each for each in self._jobs if each.was_stopped]:
+                self._end(request)
+            requests = self.scheduler.plan().requests
             try:
                 if requests:
-                    self._advance(requests, is_prefill=bool(starting))
+                    self._advance(requests)
             except Exception as error:
                 for request in requests:
-                    request.fail(_step_failed(error))
-            finally:
-                for request in requests:
-                    if request.is_done:
-                        self.scheduler.finish(request)
+                    self._fail(request, step_failed(error))
 
-    def _advance(self, requests: list[Request], *, is_prefill: bool) -> None:
-        logits = self._forward(requests, is_prefill=is_prefill)
-        finite = torch.isfinite(logits).all(dim=-1)
-        logits = torch.where(finite[:, None], logits, 0.0)
-        tokens = sample(logits, [r.params for r in requests], [r.generator for r in requests])
-        for request, token, is_finite in zip(requests, tokens, finite.tolist(), strict=True):
-            if not is_finite:
-                request.fail(
-                    StepFailed("The model computed values that are not finite; try dtype float32.")
-                )
-                continue
-            try:
-                request.accept(token)
-            except (
-                Exception
-            ) as error:  # a tokenizer may raise on any token, and only this request has it
-                request.fail(_step_failed(error))
+    def write(self) -> None:
+        """Turn the tokens that steps have left into text, and deliver it."""
+        with self._writing:
+            while self._events:
+                job, event = self._events.popleft()
+                job.handle(event)
 
-    def _forward(
-        self,
-        requests: list[Request],
-        *,
-        is_prefill: bool,
-        all_logits: bool = False,
-        taps: Mapping[str, Tap] | None = None,
-    ) -> torch.Tensor:
-        ids, state = make_batch(
-            requests,
-            self.model.infer_state_class,
-            self.scheduler.memory,
-            self.scheduler.table,
-            is_prefill=is_prefill,
+    def stats(self) -> EngineStats:
+        """What the engine is doing, and what it has done so far."""
+        scheduler, cache = self.scheduler, self.scheduler.cache
+        return EngineStats(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            kv_tokens_total=scheduler.memory.tokens,
+            kv_tokens_used=scheduler.tokens_in_use,
+            kv_tokens_cached=cache.evictable_tokens if cache else 0,
+            prompt_tokens_total=self._prompt_tokens,
+            generation_tokens_total=self._generation_tokens,
+            prefix_query_tokens_total=cache.queried_tokens if cache else 0,
+            prefix_hit_tokens_total=cache.hit_tokens if cache else 0,
+            preemptions_total=scheduler.preemptions,
         )
-        state.all_logits = all_logits
-        state.taps = dict(taps or {})
+
+    def _advance(self, requests: list[Request]) -> None:
+        ids, state = self._batch(requests)
+        writers = [request for request in requests if request.rows_held == len(request.tokens)]
+        places = [i for i, request in enumerate(requests) if request.rows_held == len(request.tokens)]
+        state.logit_index = state.logit_index[places]
         logits = self.model.forward(ids, state)
+        sampled = sample(logits, [request.sampling for request in writers])
+        failed = dict(zip(writers, sampled.errors, strict=True))
         for request in requests:
-            request.rows_filled = request.rows_held
-        return logits
+            if not failed.get(request):  # what is not finite must not be shared
+                self.scheduler.advance(request)
+        for request, token, logprob in zip(writers, sampled.tokens, sampled.logprobs, strict=True):
+            if error := failed[request]:
+                self._fail(request, error)
+            else:
+                self._write_token(request, token, logprob)
 
-    def _verify_prompt(self, ids: list[int], room: int) -> None:
-        """`room` is the number of tokens that must fit behind the prompt."""
-        if not ids:  # a tokenizer may make nothing of a text
-            raise InvalidRequest("The prompt is empty; give it at least one token.", param="prompt")
-        if len(ids) + room > self.max_length:
-            raise InvalidRequest(
-                f"The prompt has {len(ids)} tokens, too many for a context of {self.max_length}"
-                f"{' with room for an answer' if room else ''}; shorten it.",
-                param="prompt",
-            )
-        if len(ids) + room > self.capacity:
-            raise InvalidRequest(
-                f"The prompt has {len(ids)} tokens, too many for a KV cache of "
-                f"{self.capacity}; shorten it, or give the engine more kv_tokens.",
-                param="prompt",
-            )
-        for token in ids:
-            if not 0 <= token < self.model.vocab_size:
-                raise InvalidRequest(
-                    f"The prompt holds {token!r}, which is not one of this model's "
-                    f"{self.model.vocab_size} tokens.",
-                    param="prompt",
-                )
+    def _write_token(self, request: Request, token: int, logprob: TokenLogprob | None) -> None:
+        self._prompt_tokens += 0 if request.written else request.prompt_length
+        self._generation_tokens += 1
+        request.accept(token)
+        self._tell(request, Event(request, token, logprob, request.finish_reason))
+        if request.is_done:
+            self._end(request)
 
-    def _verify_taps(self, taps: Mapping[str, Tap]) -> None:
+    def _batch(self, requests: list[Request]) -> tuple[torch.Tensor, InferStateInfo]:
+        scheduler = self.scheduler
+        return make_batch(requests, self.model.infer_state_class, scheduler.memory, scheduler.table)
+
+    def _fail(self, request: Request, error: ModcoreError) -> None:
+        request.error = error
+        self._tell(request, Event(request, error=error))
+        self._end(request)
+
+    def _tell(self, request: Request, event: Event) -> None:
+        job = self._jobs.get(request)
+        if job:
+            self._events.append((job, event))
+
+    def _end(self, request: Request) -> None:
+        self._jobs.pop(request, None)
+        self.scheduler.finish(request, is_complete=request.error is None)
+
+    def _verify_open(self) -> None:
+        if self._is_closed:
+            raise EngineClosed("The engine has been closed; make a new one.")
+
+    def _verify_taps(self, taps: Mapping[str, Any]) -> None:
         points = self.model.points()
         for name in taps:
             if name not in points:
                 close = difflib.get_close_matches(name, points, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"points: {', '.join(points)}."
                 raise InvalidRequest(f"{name!r} is no point of this model; {hint}", param="taps")
-
-
-class _Inbox:
-    """Keeps the pieces of a request for whoever asked."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.pieces: deque[Piece] = deque()
-        request.deliver = self._put
-
-    def _put(self, item: Piece | ModcoreError) -> None:
-        if isinstance(item, Piece):
-            self.pieces.append(item)
-
-    def generation(self) -> Generation:
-        """The whole answer; raises the error that ended it."""
-        request = self.request
-        if request.error:
-            raise request.error
-        assert request.finish_reason is not None
-        text = "".join(piece.text for piece in self.pieces)
-        return Generation(text, request.output_ids, request.finish_reason, request.usage)
-
-
-def _step_failed(error: Exception) -> StepFailed:
-    failure = StepFailed(f"The step failed: {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure
-
-
-def _need_positive(name: str, value: int | None) -> None:
-    if value is not None and (type(value) is not int or value < 1):
-        raise InvalidRequest(
-            f"{name} is {value!r}; it has to be a whole number of at least 1.", param=name
-        )

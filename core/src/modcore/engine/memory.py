@@ -34,7 +34,9 @@ class MemoryManager:
         self.values = torch.empty_like(self.keys)
         self.keys[:, HOLD_ROW] = 0
         self.values[:, HOLD_ROW] = 0
-        self._stack = torch.arange(tokens, 0, -1, dtype=torch.int64, device=device)
+        self._stack = torch.arange(tokens, 0, -1, dtype=torch.int64)
+        self._is_free = torch.ones(1 + tokens, dtype=torch.bool)
+        self._is_free[HOLD_ROW] = False
         self._free = tokens
 
     @property
@@ -43,23 +45,26 @@ class MemoryManager:
         return self._free
 
     def alloc(self, count: int) -> torch.Tensor:
-        """Take `count` rows; returns their numbers, ``[count]`` int64."""
+        """Take `count` rows; returns their numbers, ``[count]`` int64 on the CPU."""
         if count > self._free:
             raise ModcoreError(
                 f"The KV cache has {self._free} of {self.tokens} rows free and {count} are needed; "
                 "give the engine more kv_tokens."
             )
         self._free -= count
-        return self._stack[self._free : self._free + count].clone()
+        rows = self._stack[self._free : self._free + count].flip(0)
+        self._is_free[rows] = False
+        return rows
 
     def free(self, rows: torch.Tensor) -> None:
-        """Give `rows` (``[count]``) back."""
+        """Give `rows` (``[count]``) back; raises ModcoreError for one that nobody holds."""
         count = rows.numel()
-        if self._free + count > self.tokens:
-            raise ModcoreError(
-                f"{count} KV rows are given back, but only {self.tokens - self._free} are held."
-            )
-        self._stack[self._free : self._free + count] = rows
+        if count == 0:
+            return
+        if self._is_free[rows].any() or (rows == HOLD_ROW).any():
+            raise ModcoreError("KV rows are given back that nobody holds; this is a bug.")
+        self._is_free[rows] = True
+        self._stack[self._free : self._free + count] = rows.flip(0)
         self._free += count
 
 
@@ -69,8 +74,8 @@ class RequestTable:
     `rows` is ``[requests, longest]`` int64; a line's entries beyond a request's length are stale.
     """
 
-    def __init__(self, requests: int, longest: int, device: torch.device) -> None:
-        self.rows = torch.zeros(requests, longest, dtype=torch.int64, device=device)
+    def __init__(self, requests: int, longest: int) -> None:
+        self.rows = torch.zeros(requests, longest, dtype=torch.int64)
         self._free = list(range(requests - 1, -1, -1))
 
     @property

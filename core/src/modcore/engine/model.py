@@ -35,6 +35,9 @@ class TpPartBaseModel:
     config_class: ClassVar[type[TextConfig]] = TextConfig
     #: What `config.json` may leave out, as the family's transformers config fills it in.
     config_defaults: ClassVar[Mapping[str, Any]] = {}
+    #: Whether a token's key depends on nothing but the tokens up to it. Where it does not, prompts are
+    #: read at once and shared with nobody.
+    keys_are_reusable: bool = True
     #: Patterns of tensor names that a checkpoint may hold without being used.
     ignored_tensors: ClassVar[tuple[str, ...]] = ()
 
@@ -143,8 +146,7 @@ class TpPartBaseModel:
     def forward(self, input_ids: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         """One pass over the batch's new tokens `input_ids` ``[T]``.
 
-        Returns float32 logits: ``[batch, vocab]`` of each request's last token, or ``[T, vocab]``
-        when the state asks for all of them.
+        Returns float32 logits ``[logits, vocab]`` of the tokens that the state asks for.
         """
         state.init_some_extra_state(self, input_ids)
         if state.is_prefill:

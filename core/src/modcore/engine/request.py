@@ -1,104 +1,59 @@
-"""One request on its way: what was asked, what has been generated, what may be shown."""
+"""One sequence of tokens on its way: what was asked, what has been written, which rows it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
-from modcore.engine.detokenizer import Detokenizer, StopStrings
-from modcore.engine.sampling import SamplingParams
+from modcore.engine.answers import FinishReason
+from modcore.engine.radix import Node
+from modcore.engine.sampling import SamplingState
 from modcore.errors import ModcoreError
 
-#: ``abort`` is what ends an answer that nobody waits for any more.
-FinishReason = Literal["stop", "length", "abort"]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens read and written."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @property
-    def total_tokens(self) -> int:
-        """Both together."""
-        return self.prompt_tokens + self.completion_tokens
-
-    def to_json(self) -> dict[str, int]:
-        """The usage as OpenAI shapes it."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.total_tokens,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A finished answer; `token_ids` are the generated ones, the one that ended it included."""
-
-    text: str
-    token_ids: list[int]
-    finish_reason: FinishReason
-    usage: Usage
-
-    def to_json(self) -> dict[str, object]:
-        """The answer as ``modcore generate --json`` prints it."""
-        return {
-            "text": self.text,
-            "token_ids": self.token_ids,
-            "finish_reason": self.finish_reason,
-            "usage": self.usage.to_json(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of an answer; the last one carries `finish_reason` and `usage`."""
-
-    text: str
-    token_ids: list[int]
-    finish_reason: FinishReason | None = None
-    usage: Usage | None = None
-
-
 class Request:
-    """A request's state. `limit` is the number of tokens that it may generate.
+    """What the scheduler runs; a caller's request for `n` answers makes `n` of these.
 
-    Pieces go to `deliver`, and so does the error that ends it, by whichever thread takes the step.
-    Without a `detokenizer` (a checkpoint that brings no tokenizer) its text stays empty.
+    `limit` is the number of tokens that it may write. One with a `leader` starts when the leader,
+    which has the same prompt, has read it. A lower `priority` goes first.
     """
 
     def __init__(
         self,
-        prompt_ids: list[int],
-        params: SamplingParams,
+        prompt_ids: Sequence[int],
         limit: int,
-        eos_token_ids: frozenset[int] = frozenset(),
-        detokenizer: Detokenizer | None = None,
+        sampling: SamplingState,
+        *,
+        priority: int = 0,
+        leader: Request | None = None,
+        uses_prefix_cache: bool = True,
+        reads_at_once: bool = False,
     ) -> None:
-        self.params = params
-        self.limit = limit
-        self.generator = params.generator()
         self.tokens = list(prompt_ids)
-        self.prompt_length = len(prompt_ids)
+        self.prompt_length = len(self.tokens)
+        self.limit = limit
+        self.sampling = sampling
+        self.priority = priority
+        self.leader = leader
+        self.uses_prefix_cache = uses_prefix_cache
+        self.reads_at_once = reads_at_once  # its prompt must not be cut into chunks
+        self.finish_reason: FinishReason | None = None
+        self.error: ModcoreError | None = None
+        self.was_stopped = False  # by its text, or because nobody waits for it any more
+
+        # The scheduler's
+        self.arrival = 0
+        self.overtaken = 0  # times that another started first which had come later
+        self.was_paused = False
         self.line = -1  # in the request table, while it runs
         self.rows_held = 0  # in the KV cache
         self.rows_filled = 0  # of those, how many hold a token's keys and values
-        self.finish_reason: FinishReason | None = None
-        self.error: ModcoreError | None = None
-        self.deliver: Callable[[Piece | ModcoreError], None] = lambda _: None
-        self._eos_token_ids = eos_token_ids
-        self._detokenizer = detokenizer
-        self._stops = StopStrings(params.stop)
-        self._unshown: list[int] = []
+        self.rows_shared = 0  # of those, how many belong to the prefix cache
+        self.cached_tokens = 0  # of the prompt, found in the prefix cache
+        self.node: Node | None = None  # where the shared part ends
 
     @property
-    def output_ids(self) -> list[int]:
-        """The generated tokens."""
-        return self.tokens[self.prompt_length :]
+    def written(self) -> int:
+        """How many tokens it has written."""
+        return len(self.tokens) - self.prompt_length
 
     @property
     def max_length(self) -> int:
@@ -106,47 +61,31 @@ class Request:
         return self.prompt_length + self.limit
 
     @property
-    def is_done(self) -> bool:
-        """Whether nothing more will come."""
-        return self.finish_reason is not None or self.error is not None
+    def tokens_to_read(self) -> int:
+        """Tokens whose keys and values are not computed yet; 1 in a decode step."""
+        return len(self.tokens) - self.rows_filled
 
     @property
-    def usage(self) -> Usage:
-        """Tokens read and written."""
-        return Usage(self.prompt_length, len(self.tokens) - self.prompt_length)
+    def has_read_prompt(self) -> bool:
+        """Whether the prompt's keys and values are there."""
+        return self.rows_filled >= self.prompt_length
+
+    @property
+    def waits_for_leader(self) -> bool:
+        """Whether the prompt that it shares is still being read."""
+        leader = self.leader
+        return leader is not None and not leader.is_done and not leader.has_read_prompt
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it writes no more."""
+        return self.was_stopped or self.finish_reason is not None or self.error is not None
 
     def accept(self, token: int) -> None:
         """Take the next token; decides whether it ends the answer."""
         self.tokens.append(token)
-        self._unshown.append(token)
-        if token in self._eos_token_ids:
-            self._finish("stop")
-            return
-        text, stopped = self._stops.push(self._detokenizer.push(token) if self._detokenizer else "")
-        if stopped:
-            self._show(text, "stop")
-        elif len(self.tokens) >= self.max_length:
-            self._finish("length", text)
-        elif text:
-            self._show(text)
-
-    def fail(self, error: ModcoreError) -> None:
-        """End the answer with an error; does nothing when it has ended."""
-        if not self.is_done:
-            self.error = error
-            self.deliver(error)
-
-    def abort(self) -> None:
-        """End the answer as it is; does nothing when it has ended."""
-        if not self.is_done:
-            self._show("", "abort")
-
-    def _finish(self, reason: FinishReason, text: str = "") -> None:
-        rest, stopped = self._stops.push(self._detokenizer.flush() if self._detokenizer else "")
-        self._show(text + rest + self._stops.flush(), "stop" if stopped else reason)
-
-    def _show(self, text: str, reason: FinishReason | None = None) -> None:
-        self.finish_reason = reason
-        piece = Piece(text, self._unshown, reason, self.usage if reason else None)
-        self._unshown = []
-        self.deliver(piece)
+        self.sampling.accept(token)
+        if self.sampling.ends(token):
+            self.finish_reason = "stop"
+        elif self.written >= self.limit:
+            self.finish_reason = "length"

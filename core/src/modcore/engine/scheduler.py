@@ -1,83 +1,288 @@
-"""Which requests run next: new ones are read (prefill) as soon as they fit, else all write (decode).
+"""Which tokens the next step computes: continuous batching with chunked prefill.
 
-A request is admitted when the rows that it may need to its end are there, so that nothing that runs
-can be starved by what came later. First come, first served.
+Every running answer grows by one token a step; what is left of the step's budget reads prompts,
+chunk by chunk, so that a long prompt never holds up the answers that others wait for.
+
+A request starts when the rows that it and the running ones will need are there (see `admission`).
+The order is by priority, then by arrival. A smaller request may pass a larger one that does not fit
+yet, but only `MAX_OVERTAKEN` times. When rows run out all the same, the last in the order is paused:
+it gives its rows up and reads its text again later.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import bisect
+import itertools
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
+from modcore.engine.admission import FullLength, LengthEstimator, peak_tokens
 from modcore.engine.memory import MemoryManager, RequestTable
+from modcore.engine.radix import Ids, PrefixCache
 from modcore.engine.request import Request
 
-#: New tokens of one prefill step at most, unless a single prompt is longer.
-MAX_PREFILL_TOKENS = 4096
+#: Requests that may start before one that came earlier; after that it is the next to start.
+MAX_OVERTAKEN = 64
+#: Waiting requests that are looked at in one step.
+_LOOKAHEAD = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Tokens read in one step: at most `busy` while answers are being written, else `idle`."""
+
+    busy: int = 256
+    idle: int = 2048
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """The requests of one step, those that read one token first.
+
+    Each computes its tokens from `rows_filled` up to `rows_held`.
+    """
+
+    decode: list[Request] = field(default_factory=list)
+    prefill: list[Request] = field(default_factory=list)
+
+    @property
+    def requests(self) -> list[Request]:
+        """All of them, in the order of the batch."""
+        return self.decode + self.prefill
 
 
 class Scheduler:
-    """The queue of those that wait and the set of those that run."""
+    """The queue of those that wait and the set of those that run; used by one thread at a time."""
 
-    def __init__(self, memory: MemoryManager, table: RequestTable) -> None:
-        self.memory, self.table = memory, table
-        self.waiting: deque[Request] = deque()
-        self.running: dict[Request, None] = {}  # in the order of admission
-        self._promised = 0  # rows that the running requests may still ask for
+    def __init__(
+        self,
+        memory: MemoryManager,
+        table: RequestTable,
+        *,
+        cache: PrefixCache | None = None,
+        lengths: LengthEstimator | None = None,
+        chunks: Chunks = Chunks(),  # noqa: B008  frozen
+    ) -> None:
+        self.memory, self.table, self.cache = memory, table, cache
+        self.lengths = lengths or FullLength()
+        self.chunks = chunks
+        self.waiting: list[Request] = []  # in the order in which they should start
+        self.running: list[Request] = []  # in the same order
+        self.preemptions = 0
+        self._has_settled = False  # nothing that waits fits, until something changes
+        self._arrivals = itertools.count()
 
     @property
     def has_work(self) -> bool:
         """Whether a step would do anything."""
         return bool(self.waiting or self.running)
 
+    @property
+    def tokens_in_use(self) -> int:
+        """Rows that running requests hold; what only the prefix cache keeps is not among them."""
+        cached = self.cache.evictable_tokens if self.cache else 0
+        return self.memory.tokens - self.memory.free_tokens - cached
+
     def add(self, request: Request) -> None:
-        """Queue a request; safe from any thread."""
-        self.waiting.append(request)
+        """Queue a request."""
+        request.arrival = next(self._arrivals)
+        self._has_settled = False
+        bisect.insort(self.waiting, request, key=_order)
 
-    def admit(self) -> list[Request]:
-        """Those that start now, in order; each has got its line and its prompt's rows."""
-        admitted: list[Request] = []
-        tokens = 0
-        while self.waiting:
-            request = self.waiting[0]
-            tokens += request.prompt_length
-            if (admitted and tokens > MAX_PREFILL_TOKENS) or not self.admit_one(request):
-                break
-            admitted.append(self.waiting.popleft())
-        return admitted
+    # A step
 
-    def admit_one(self, request: Request) -> bool:
-        """Start `request` if it fits; false when it has to wait."""
-        fits = request.max_length <= self.memory.free_tokens - self._promised
-        if not fits or not self.table.free_lines:
-            return False
-        request.line = self.table.alloc()
-        request.rows_held = request.prompt_length
-        rows = self.memory.alloc(request.rows_held)
-        self.table.rows[request.line, : request.rows_held] = rows
-        self.running[request] = None
-        self._promised += request.max_length - request.rows_held
-        return True
+    def plan(self) -> StepPlan:
+        """What the next step computes; every request in it has got the rows for it."""
+        step = StepPlan()
+        paused = self.preemptions
+        for request in list(self.running):  # in order: whoever is paused has not had its turn
+            if request.line >= 0 and request.tokens_to_read == 1 and self._extend(request, 1):
+                step.decode.append(request)
+        budget = self.chunks.busy if step.decode else self.chunks.idle
+        for request in list(self.running):
+            if request.line >= 0 and request.tokens_to_read > 1 and budget:
+                budget -= self._read_chunk(request, budget, step)
+        # Whoever was paused now must not start again in the same step.
+        while budget and self.preemptions == paused and (request := self._admit()):
+            budget -= self._read_chunk(request, budget, step)
+        # A request that was given rows may have been paused for one that goes before it.
+        step.decode = [request for request in step.decode if request.line >= 0]
+        step.prefill = [request for request in step.prefill if request.line >= 0]
+        return step
 
-    def extend(self) -> list[Request]:
-        """All that run, each with a row for its newest token."""
-        requests = list(self.running)
-        device = self.table.rows.device
-        lines = torch.tensor([request.line for request in requests], device=device)
-        ends = torch.tensor([request.rows_held for request in requests], device=device)
-        self.table.rows[lines, ends] = self.memory.alloc(len(requests))
-        for request in requests:
-            request.rows_held += 1
-        self._promised -= len(requests)
-        return requests
+    def advance(self, request: Request) -> None:
+        """The step has filled `request`'s rows; a text that has been read is there for others."""
+        was_read = request.has_read_prompt
+        request.rows_filled = request.rows_held
+        if not was_read and request.has_read_prompt:
+            self._share(request)
+            self._has_settled = False
 
-    def finish(self, request: Request) -> None:
-        """Take a request out, wherever it is, and free what it holds."""
-        if request in self.running:
-            del self.running[request]
-            self._promised -= request.max_length - request.rows_held
-            self.memory.free(self.table.rows[request.line, : request.rows_held])
-            self.table.free(request.line)
+    def finish(self, request: Request, *, is_complete: bool = False) -> None:
+        """Take a request out, wherever it is, and free what it holds.
+
+        How long a complete answer became is told to the estimator.
+        """
+        self._has_settled = False
+        if request.line >= 0:
+            self.running.remove(request)
+            if is_complete:
+                self.lengths.observe(request.written)
+            if request.error is None:
+                self._share(request)
+            self._give_up_rows(request)
         elif request in self.waiting:
             self.waiting.remove(request)
+
+    def start(self, request: Request) -> bool:
+        """Start `request` now if it fits, whatever waits; false when it has to wait."""
+        if not self.table.free_lines:
+            return False
+        known = self._match(request)
+        if not self._fits(request):
+            self._forget(request)
+            return False
+        request.line = self.table.alloc()
+        self.table.rows[request.line, : len(known)] = known
+        request.rows_held = request.rows_filled = len(known)
+        bisect.insort(self.running, request, key=_order)
+        return True
+
+    def start_whole(self, request: Request) -> bool:
+        """As `start`, with rows for all its tokens."""
+        return self.start(request) and self._extend(request, request.tokens_to_read)
+
+    def clear(self) -> None:
+        """Give back all rows that nobody holds."""
+        if self.cache:
+            self.cache.clear()
+
+    # Rows
+
+    def _read_chunk(self, request: Request, budget: int, step: StepPlan) -> int:
+        """Let `request` read up to `budget` tokens; returns how many."""
+        count = request.tokens_to_read
+        if not request.reads_at_once:
+            count = min(count, budget)
+        if not self._extend(request, count):
+            return 0
+        (step.prefill if count > 1 else step.decode).append(request)
+        return min(count, budget)
+
+    def _extend(self, request: Request, count: int) -> bool:
+        """Give `request` `count` more rows; false when it had to be paused instead."""
+        while self.memory.free_tokens < count:
+            short = count - self.memory.free_tokens
+            if self.cache and self.cache.evict(short):
+                continue
+            last = self.running[-1]
+            self._pause(last)
+            if last is request:
+                return False
+        held = request.rows_held
+        self.table.rows[request.line, held : held + count] = self.memory.alloc(count)
+        request.rows_held += count
+        return True
+
+    def _pause(self, request: Request) -> None:
+        self.running.remove(request)
+        self._share(request)
+        self._give_up_rows(request)
+        bisect.insort(self.waiting, request, key=_order)
+        request.was_paused = True
+        self.preemptions += 1
+        self._has_settled = False
+
+    def _give_up_rows(self, request: Request) -> None:
+        self.memory.free(self.table.rows[request.line, request.rows_shared : request.rows_held])
+        self._forget(request)
+        self.table.free(request.line)
+        request.line = -1
+        request.rows_held = request.rows_filled = 0
+
+    # The prefix cache
+
+    def _match(self, request: Request) -> torch.Tensor:
+        """Hold what the cache knows of the text; returns its rows.
+
+        The last token is always computed: its logits are what the answer goes on from.
+        """
+        if self.cache is None or not request.uses_prefix_cache:
+            return torch.empty(0, dtype=torch.int64)
+        match = self.cache.match(_ids(request, len(request.tokens) - 1))
+        if not request.was_paused:
+            self.cache.queried_tokens += request.prompt_length
+            self.cache.hit_tokens += len(match.rows)
+            request.cached_tokens = len(match.rows)
+        self.cache.hold(match.node)
+        request.node, request.rows_shared = match.node, len(match.rows)
+        return match.rows
+
+    def _share(self, request: Request) -> None:
+        """Hand the filled rows to the cache, and hold them there."""
+        if self.cache is None or not request.uses_prefix_cache:
+            return
+        filled = request.rows_filled
+        line = self.table.rows[request.line]
+        node, rows = self.cache.insert(_ids(request, filled), line[:filled].clone())
+        line[:filled] = rows
+        self.cache.hold(node)
+        self._forget(request)
+        request.node, request.rows_shared = node, filled
+
+    def _forget(self, request: Request) -> None:
+        if self.cache is not None and request.node is not None:
+            self.cache.release(request.node)
+        request.node, request.rows_shared = None, 0
+
+    # Admission
+
+    def _admit(self) -> Request | None:
+        """The next request that starts."""
+        if self._has_settled or not self.table.free_lines:
+            return None
+        ready = (request for request in self.waiting if not request.waits_for_leader)
+        for request in itertools.islice(ready, _LOOKAHEAD):
+            if self.start(request):
+                self.waiting.remove(request)
+                self._count_overtaken(request)
+                return request
+            if request.overtaken >= MAX_OVERTAKEN:
+                break
+        self._has_settled = True
+        return None
+
+    def _count_overtaken(self, starter: Request) -> None:
+        for request in list(self.waiting):
+            if request.arrival < starter.arrival:
+                request.overtaken += 1
+                if request.overtaken == MAX_OVERTAKEN:
+                    self.waiting.remove(request)
+                    bisect.insort(self.waiting, request, key=_order)
+
+    def _fits(self, request: Request) -> bool:
+        own = [self._need(each) for each in [*self.running, request]]
+        exclusive = sum(self._exclusive(each) for each in [*self.running, request])
+        held = self.cache.held_tokens if self.cache else 0
+        return peak_tokens(own) <= self.memory.tokens - (held - exclusive)
+
+    def _need(self, request: Request) -> tuple[int, int]:
+        """Rows that only `request` holds once its text is read, and those that it will ask for."""
+        rest = self.lengths.remaining(request.written, request.limit)
+        return len(request.tokens) - request.rows_shared + self._exclusive(request), rest
+
+    def _exclusive(self, request: Request) -> int:
+        """Tokens in the cache that nobody but `request` holds."""
+        if request.node is None:
+            return 0
+        return sum(len(node.ids) for node in request.node.path() if node.holders == 1)
+
+
+def _order(request: Request) -> tuple[bool, int, int]:
+    return request.overtaken < MAX_OVERTAKEN, request.priority, request.arrival
+
+
+def _ids(request: Request, count: int) -> Ids:
+    return np.array(request.tokens[:count], dtype=np.int64)

@@ -19,20 +19,23 @@ class InferStateInfo:
     """One batch on its way through the model (seed: *adding a model*).
 
     The batch's tokens lie one behind the other, ``[total_token_num]``: all new tokens of the first
-    request, then those of the second. A decode step has one new token a request.
+    request, then those of the second. The requests that have one new token come first: they are the
+    batch's decode part; the others read a prompt, or a chunk of it.
 
-    new_tokens:  how many new tokens each request has; 1 each in a decode step.
+    decode_size: how many requests, and so how many leading tokens, are the decode part.
+    new_tokens:  how many new tokens each request has; 1 each in the decode part.
     b_seq_len:   ``[batch]`` tokens of each request, the new ones included.
     b_start_loc: ``[batch]`` where each request's new tokens begin.
     b_loc:       ``[batch, max_len_in_batch]`` the KV row of each token; entries at and beyond the
                  request's length are garbage, other requests' rows among them.
     mem_index:   ``[total_token_num]`` the KV rows of the new tokens.
     position_ids: ``[total_token_num]`` the position of each new token.
+    logit_index: ``[logits]`` the new tokens whose logits are asked for.
     taps:        named point -> what to do with the tensor there (the points are listed in `layers.template`).
     """
 
-    is_prefill: bool
     batch_size: int
+    decode_size: int
     total_token_num: int
     max_len_in_batch: int
     new_tokens: list[int]
@@ -41,19 +44,20 @@ class InferStateInfo:
     b_loc: torch.Tensor
     mem_index: torch.Tensor
     position_ids: torch.Tensor
+    logit_index: torch.Tensor
     mem_manager: MemoryManager
-    all_logits: bool = False
     taps: dict[str, Tap] = field(default_factory=dict)
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether any request reads more than one token."""
+        return self.decode_size < self.batch_size
 
     def init_some_extra_state(self, model: Any, input_ids: torch.Tensor) -> None:
         """Compute what a family's layers share beyond this; called once a forward pass.
 
         `model` is the model that runs; a family says in its override what it takes from it.
         """
-
-    def last_token_index(self) -> torch.Tensor:
-        """``[batch]``: where each request's last new token lies."""
-        return self.b_start_loc + torch.tensor(self.new_tokens, device=self.b_start_loc.device) - 1
 
     def point(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """Pass `tensor` through the tap at the named point; free when there is none."""

@@ -71,9 +71,8 @@ class LlamaPostLayerInfer(PostLayerInfer):
         layer_weight: LlamaPreAndPostLayerWeight,
     ) -> torch.Tensor:
         """See `PostLayerInfer`."""
-        if not infer_state.all_logits:
-            inputs = inputs[infer_state.last_token_index()]
-        normed = self.kernels.rms_norm(inputs, layer_weight.final_norm, self.config.norm_eps)
+        asked = inputs[infer_state.logit_index]
+        normed = self.kernels.rms_norm(asked, layer_weight.final_norm, self.config.norm_eps)
         normed = infer_state.point("final_norm", normed)
         logits = self.kernels.linear(normed, layer_weight.lm_head).float()
         return infer_state.point("logits", logits)

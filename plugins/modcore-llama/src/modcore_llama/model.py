@@ -41,6 +41,7 @@ class LlamaModel(TpPartBaseModel):
 
     def _init_custom(self) -> None:
         """The rotary frequencies, ``[head_dim / 2]``; dynamic ones are computed for each pass."""
+        self.keys_are_reusable = not self.config.rope.is_dynamic
         self.inv_freq, self.rope_attention_factor = torch.empty(0), 1.0
         if not self.config.rope.is_dynamic:
             self.inv_freq, self.rope_attention_factor = inverse_frequencies(

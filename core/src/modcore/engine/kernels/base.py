@@ -43,8 +43,9 @@ class Kernels(Protocol):
         scale: float,
         sliding_window: int | None,
     ) -> torch.Tensor:
-        """Causal attention of all new tokens `q` ``[T, H, D]`` over each request's own rows.
+        """Causal attention over each request's own rows, for those that read several tokens.
 
+        `q` ``[T, H, D]`` are the tokens behind the batch's decode part.
         `keys` and `values` are one layer's ``[rows, K, D]``. Returns ``[T, H, D]``. With
         `sliding_window` a token sees itself and the ``sliding_window - 1`` tokens before it.
         """
@@ -59,7 +60,7 @@ class Kernels(Protocol):
         scale: float,
         sliding_window: int | None,
     ) -> torch.Tensor:
-        """As `context_attention` for a decode step: `q` ``[batch, H, D]``, one token a request."""
+        """As `context_attention` for the decode part: `q` ``[decode, H, D]``, one token a request."""
         ...
 
 

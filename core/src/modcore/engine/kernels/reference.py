@@ -63,7 +63,8 @@ class TorchKernels:
         """See `Kernels.context_attention`."""
         out = torch.empty_like(q)
         start = 0
-        for request, count in enumerate(state.new_tokens):
+        for request in range(state.decode_size, state.batch_size):
+            count = state.new_tokens[request]
             length = int(state.b_seq_len[request])
             rows = state.b_loc[request, :length]
             mask = _causal_mask(length, count, sliding_window, q.device)
@@ -90,14 +91,15 @@ class TorchKernels:
         sliding_window: int | None,
     ) -> torch.Tensor:
         """See `Kernels.token_attention`."""
-        positions = torch.arange(state.max_len_in_batch, device=q.device)
-        visible = positions < state.b_seq_len[:, None]  # [batch, longest]
+        lengths = state.b_seq_len[: len(q), None]  # [decode, 1]
+        positions = torch.arange(int(lengths.max()), device=q.device)
+        visible = positions < lengths  # [decode, longest]
         if sliding_window is not None:
-            visible &= positions >= state.b_seq_len[:, None] - sliding_window
-        rows = torch.where(visible, state.b_loc, HOLD_ROW)
+            visible &= positions >= lengths - sliding_window
+        rows = torch.where(visible, state.b_loc[: len(q), : len(positions)], HOLD_ROW)
         attended = functional.scaled_dot_product_attention(
-            q[:, :, None],  # [batch, H, 1, D]
-            keys[rows].transpose(1, 2),  # [batch, K, longest, D]
+            q[:, :, None],  # [decode, H, 1, D]
+            keys[rows].transpose(1, 2),  # [decode, K, longest, D]
             values[rows].transpose(1, 2),
             attn_mask=visible[:, None, None],
             scale=scale,

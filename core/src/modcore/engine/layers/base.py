@@ -48,4 +48,4 @@ class TransformerLayerInfer(BaseLayerInfer):
 
 
 class PostLayerInfer(BaseLayerInfer):
-    """From the residual stream to logits: ``[batch, vocab]``, or ``[T, vocab]`` for all tokens."""
+    """From the residual stream to the logits that are asked for, ``[logits, vocab]``."""

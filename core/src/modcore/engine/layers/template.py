@@ -67,11 +67,34 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
         q, k, v = self._get_qkv(x, state, weight)
         q = self._point("q", q, state)
         self._post_cache_kv(self._point("k", k, state), self._point("v", v, state), state)
-        attend = (
-            self.kernels.context_attention if state.is_prefill else self.kernels.token_attention
+        decode = state.decode_size  # the leading tokens, one a request
+        if decode == len(q):
+            return self._token_attention_kernel(q, state)
+        if decode == 0:
+            return self._context_attention_kernel(q, state)
+        return torch.cat(
+            [
+                self._token_attention_kernel(q[:decode], state),
+                self._context_attention_kernel(q[decode:], state),
+            ]
         )
+
+    def _context_attention_kernel(self, q: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
+        """Attention of the tokens that are read, ``[T - decode, H, D]``."""
         memory = state.mem_manager
-        return attend(
+        return self.kernels.context_attention(
+            q,
+            memory.keys[self.layer_num],
+            memory.values[self.layer_num],
+            state,
+            self.config.head_dim**-0.5,
+            self.config.sliding_window,
+        )
+
+    def _token_attention_kernel(self, q: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
+        """Attention of the decode part, ``[decode, H, D]``."""
+        memory = state.mem_manager
+        return self.kernels.token_attention(
             q,
             memory.keys[self.layer_num],
             memory.values[self.layer_num],

@@ -1,0 +1,143 @@
+"""What a caller asked for: one prompt and its answers, from the first token to the last piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from modcore.engine.answers import Choice, FinishReason, Generation, Piece, Usage
+from modcore.engine.request import Request
+from modcore.engine.sampling import TokenLogprob
+from modcore.engine.transcript import Transcript
+from modcore.errors import ModcoreError, StepFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a step did to a request: a token, an error, or (neither) that it was aborted."""
+
+    request: Request
+    token: int | None = None
+    logprob: TokenLogprob | None = None
+    finish_reason: FinishReason | None = None
+    error: ModcoreError | None = None
+
+
+class Job:
+    """The answers of one caller, of which the `wanted` likeliest are shown.
+
+    Pieces go to `deliver`, and so does the error that ends the job. Events are handled one at a
+    time, by whoever turns tokens into text; the requests belong to whoever takes the steps.
+    """
+
+    def __init__(
+        self, requests: Sequence[Request], transcripts: Sequence[Transcript], wanted: int
+    ) -> None:
+        self.requests = list(requests)
+        self.wanted = wanted
+        self.error: ModcoreError | None = None
+        self.is_done = False
+        self.prompt_logprobs: list[TokenLogprob | None] | None = None
+        self.deliver: Callable[[Piece | ModcoreError], None] = lambda _: None
+        self._transcripts = dict(zip(requests, transcripts, strict=True))
+        self._held_back = {t.index: Choice(t.index) for t in transcripts}  # while they are ranked
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens read, once for all answers, and written, those of all answers."""
+        first = self.requests[0]
+        written = sum(transcript.length for transcript in self._transcripts.values())
+        return Usage(first.prompt_length, written, first.cached_tokens)
+
+    def handle(self, event: Event) -> None:
+        """Deliver what follows from `event`."""
+        transcript = self._transcripts[event.request]
+        if self.is_done or transcript.is_done:
+            return
+        if event.error:
+            self.fail(event.error)
+            return
+        try:
+            if event.token is None:
+                piece: Piece | None = transcript.abort()
+            else:
+                piece = transcript.push(event.token, event.logprob, event.finish_reason)
+        except Exception as error:  # a tokenizer may raise on any token
+            self.fail(step_failed(error))
+            return
+        if transcript.is_done:
+            event.request.was_stopped = True
+        if piece:
+            self._show(piece)
+
+    def _show(self, piece: Piece) -> None:
+        self.is_done = all(transcript.is_done for transcript in self._transcripts.values())
+        if self.wanted == len(self.requests):
+            self.deliver(replace(piece, usage=self.usage) if self.is_done else piece)
+            return
+        self._held_back[piece.index].add(piece)
+        if self.is_done:
+            self._deliver_best()
+
+    def _deliver_best(self) -> None:
+        """The likeliest answers, by the mean log probability of their tokens (vLLM's `best_of`)."""
+        ranked = sorted(
+            self.requests,
+            key=lambda request: -request.sampling.cumulative_logprob / max(1, request.written),
+        )
+        for index, request in enumerate(ranked[: self.wanted]):
+            choice = self._held_back[self._transcripts[request].index]
+            usage = self.usage if index == self.wanted - 1 else None
+            self.deliver(
+                Piece(
+                    choice.text,
+                    choice.token_ids,
+                    choice.finish_reason,
+                    usage,
+                    index,
+                    choice.logprobs,
+                )
+            )
+
+    def fail(self, error: ModcoreError) -> None:
+        """End the job with `error`; does nothing when it has ended."""
+        if self.is_done:
+            return
+        self.error, self.is_done = error, True
+        for request in self.requests:
+            request.was_stopped = True
+        self.deliver(error)
+
+
+class Collector:
+    """Keeps what a job delivers, for a caller who wants it whole."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.pieces: list[Piece] = []
+        job.deliver = self._put
+
+    def _put(self, item: Piece | ModcoreError) -> None:
+        if isinstance(item, Piece):
+            self.pieces.append(item)
+
+    def generation(self) -> Generation:
+        """The whole answer; raises the error that ended it."""
+        if self.job.error:
+            raise self.job.error
+        return as_generation(self.pieces, self.job)
+
+
+def as_generation(pieces: Sequence[Piece], job: Job) -> Generation:
+    """The answer whose pieces have all come."""
+    choices = [Choice(index) for index in range(job.wanted)]
+    for piece in pieces:
+        choices[piece.index].add(piece)
+    return Generation(choices, job.usage, job.prompt_logprobs)
+
+
+def step_failed(error: Exception) -> StepFailed:
+    """What a caller is told of `error`, which is its cause."""
+    failure = StepFailed(f"The step failed: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,92 @@
+"""From what a caller asks to requests that can run: encoded, checked, with all that they carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modcore.engine.detokenizer import Detokenizer
+from modcore.engine.job import Job
+from modcore.engine.model import TpPartBaseModel
+from modcore.engine.prompts import Prompt, PromptReader
+from modcore.engine.request import Request
+from modcore.engine.sampling import SamplingParams, SamplingState
+from modcore.engine.transcript import Transcript
+from modcore.errors import InvalidRequest
+
+
+class Preparer:
+    """Makes jobs for `model`; safe from any thread, and it never waits for a step."""
+
+    def __init__(self, model: TpPartBaseModel, directory: Path) -> None:
+        self.model = model
+        self.prompts = PromptReader(directory)
+        self.eos_token_ids = self.prompts.eos_token_ids()
+
+    @property
+    def capacity(self) -> int:
+        """The most tokens that one request can have: the context, or the KV cache if it is smaller."""
+        return min(self.model.context_length, self.model.mem_manager.tokens)
+
+    def prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> Job:
+        """The job for `prompt`, not queued yet.
+
+        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
+        """
+        ids = self.prompts.encode(prompt)
+        self.verify(ids, room=1)
+        rest = self.capacity - len(ids)
+        limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
+        requests: list[Request] = []
+        for index in range(params.best_of or params.n):
+            request = Request(
+                ids,
+                limit,
+                self._sampling(params, ids, index),
+                priority=priority,
+                leader=requests[0] if requests else None,
+                uses_prefix_cache=params.prefix_cache and params.prompt_logprobs is None,
+                reads_at_once=not self.model.keys_are_reusable,
+            )
+            requests.append(request)
+        return Job(requests, [self._transcript(params, ids, i) for i in range(len(requests))], params.n)
+
+    def bare(self, ids: list[int]) -> Request:
+        """A request that reads `ids` and writes nothing."""
+        self.verify(ids, room=0)
+        sampling = self._sampling(SamplingParams(), ids, 0)
+        return Request(ids, 0, sampling, uses_prefix_cache=False, reads_at_once=True)
+
+    def verify(self, ids: list[int], room: int) -> None:
+        """Raise InvalidRequest unless `ids` fit, with `room` tokens behind them."""
+        context = self.model.context_length
+        if not ids:  # a tokenizer may make nothing of a text
+            raise InvalidRequest("The prompt is empty; give it at least one token.", param="prompt")
+        if len(ids) + room > context:
+            raise InvalidRequest(
+                f"The prompt has {len(ids)} tokens, too many for a context of {context}"
+                f"{' with room for an answer' if room else ''}; shorten it.",
+                param="prompt",
+            )
+        if len(ids) + room > self.capacity:
+            raise InvalidRequest(
+                f"The prompt has {len(ids)} tokens, too many for a KV cache of "
+                f"{self.capacity}; shorten it, or give the engine more kv_tokens.",
+                param="prompt",
+            )
+        vocab = self.model.vocab_size
+        if min(ids) < 0 or max(ids) >= vocab:
+            token = next(token for token in ids if not 0 <= token < vocab)
+            raise InvalidRequest(
+                f"The prompt holds {token!r}, which is not one of this model's {vocab} tokens.",
+                param="prompt",
+            )
+
+    def _sampling(self, params: SamplingParams, ids: list[int], index: int) -> SamplingState:
+        return SamplingState(params, ids, self.model.vocab_size, self.eos_token_ids, index=index)
+
+    def _transcript(self, params: SamplingParams, ids: list[int], index: int) -> Transcript:
+        detokenizer = (
+            Detokenizer(self.prompts.tokenizer.decode, ids) if self.prompts.has_tokenizer else None
+        )
+        has_logprobs = params.logprobs is not None
+        return Transcript(index, params.stop, detokenizer, has_logprobs=has_logprobs)
