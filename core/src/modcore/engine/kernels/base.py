@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Protocol
 
 import torch
 
 from modcore.engine.state import InferStateInfo
+from modcore.errors import InvalidRequest, ModcoreError
+
+_CHOICES = ("auto", "native", "reference")
+_log = logging.getLogger(__name__)
 
 
 class Kernels(Protocol):
@@ -32,6 +38,10 @@ class Kernels(Protocol):
 
     def gated_activation(self, gate_up: torch.Tensor, activation: str) -> torch.Tensor:
         """``[T, 2 * F]``, gate then up -> ``activation(gate) * up`` ``[T, F]``."""
+        ...
+
+    def store(self, rows: torch.Tensor, new: torch.Tensor, index: torch.Tensor) -> None:
+        """Write `new` ``[T, K, D]`` to one layer's `rows` ``[rows, K, D]`` at `index` ``[T]``."""
         ...
 
     def context_attention(
@@ -65,8 +75,31 @@ class Kernels(Protocol):
 
 
 def select_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
-    """The fastest kernels there are for `device` and `dtype`: so far the reference, for all."""
+    """The fastest kernels there are for `device` and `dtype`.
+
+    The environment variable ``MODCORE_KERNELS`` chooses: ``native`` (an error where they cannot be
+    compiled), ``reference``, or ``auto`` (default: native where they can be).
+    """
     from modcore.engine.kernels.reference import TorchKernels
 
-    del device, dtype
-    return TorchKernels()
+    wanted = os.environ.get("MODCORE_KERNELS", "auto")
+    if wanted not in _CHOICES:
+        raise InvalidRequest(
+            f"MODCORE_KERNELS is {wanted!r}; it has to be one of {', '.join(_CHOICES)}.",
+            param="MODCORE_KERNELS",
+        )
+    if wanted == "reference" or device.type != "cpu":
+        return TorchKernels()
+    from modcore.engine.kernels.native.compile import CompilationFailed
+    from modcore.engine.kernels.native.kernels import NativeKernels
+
+    try:
+        return NativeKernels(dtype)
+    except CompilationFailed as error:
+        if wanted == "native":
+            raise ModcoreError(
+                f"The native kernels cannot be used: {error}. Install a compiler, or set "
+                "MODCORE_KERNELS=auto."
+            ) from error
+        _log.info("The native kernels cannot be used, so decoding is slower: %s", error)
+        return TorchKernels()

@@ -51,6 +51,10 @@ class TorchKernels:
         gate, up = gate_up.chunk(2, dim=-1)
         return _ACTIVATIONS[activation](gate) * up
 
+    def store(self, rows: torch.Tensor, new: torch.Tensor, index: torch.Tensor) -> None:
+        """See `Kernels.store`."""
+        rows[index] = new
+
     def context_attention(
         self,
         q: torch.Tensor,

@@ -105,8 +105,9 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
 
     def _post_cache_kv(self, k: torch.Tensor, v: torch.Tensor, state: InferStateInfo) -> None:
         """Write the new tokens' keys and values ``[T, K, D]`` to their rows."""
-        state.mem_manager.keys[self.layer_num, state.mem_index] = k
-        state.mem_manager.values[self.layer_num, state.mem_index] = v
+        memory = state.mem_manager
+        self.kernels.store(memory.keys[self.layer_num], k, state.mem_index)
+        self.kernels.store(memory.values[self.layer_num], v, state.mem_index)
 
     def _point(self, name: str, x: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         return state.point(f"layers.{self.layer_num}.{name}", x) if state.taps else x

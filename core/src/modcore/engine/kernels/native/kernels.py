@@ -1,0 +1,106 @@
+"""The C++ kernels behind the interface; what they do not cover is the reference's."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+
+from modcore.engine.kernels.native.compile import load_library
+from modcore.engine.kernels.reference import TorchKernels
+from modcore.engine.state import InferStateInfo
+
+_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
+
+
+class NativeKernels(TorchKernels):
+    """Kernels for the CPU in `dtype` (bfloat16 or float32); raises CompilationFailed.
+
+    Tensors are handed over as pointers, so shapes and strides are looked at here.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        library, suffix = load_library(), _SUFFIXES[dtype]
+        pointer, number, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+
+        def function(name: str, *types: Any) -> Any:
+            each = getattr(library, f"{name}_{suffix}")
+            each.argtypes, each.restype = types, None
+            return each
+
+        self._token_attention = function(
+            "token_attention", *[pointer] * 4, number, pointer, *[number] * 5, real, number,
+            pointer, pointer, number,
+        )  # fmt: skip
+        self._rms_norm = function("rms_norm", *[pointer] * 3, number, number, real, number)
+        self._rotary = function("rotary", pointer, number, *[pointer] * 3, *[number] * 4)
+        self._gated_silu = function("gated_silu", pointer, pointer, *[number] * 3)
+        self._store = function("store", pointer, number, pointer, pointer, number, number)
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        """See `Kernels.rms_norm`."""
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        width = x.shape[-1]
+        self._rms_norm(
+            x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // width, width, eps,
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return out
+
+    def rotary(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        """See `Kernels.rotary`."""
+        tokens, heads, dim = x.shape
+        if x.stride(2) != 1 or x.stride(1) != dim:
+            x = x.contiguous()
+        out = torch.empty(tokens, heads, dim, dtype=x.dtype)
+        self._rotary(
+            x.data_ptr(), x.stride(0), cos.data_ptr(), sin.data_ptr(), out.data_ptr(), tokens,
+            heads, dim, torch.get_num_threads(),
+        )  # fmt: skip
+        return out
+
+    def gated_activation(self, gate_up: torch.Tensor, activation: str) -> torch.Tensor:
+        """See `Kernels.gated_activation`."""
+        if activation not in ("silu", "swish") or not gate_up.is_contiguous():
+            return super().gated_activation(gate_up, activation)
+        rows, width = gate_up.shape[0], gate_up.shape[1] // 2
+        out = torch.empty(rows, width, dtype=gate_up.dtype)
+        self._gated_silu(
+            gate_up.data_ptr(), out.data_ptr(), rows, width, torch.get_num_threads()
+        )
+        return out
+
+    def store(self, rows: torch.Tensor, new: torch.Tensor, index: torch.Tensor) -> None:
+        """See `Kernels.store`."""
+        tokens, heads, dim = new.shape
+        if new.stride(2) != 1 or new.stride(1) != dim:
+            new = new.contiguous()
+        self._store(
+            new.data_ptr(), new.stride(0), index.data_ptr(), rows.data_ptr(), tokens, heads * dim
+        )
+
+    def token_attention(
+        self,
+        q: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        state: InferStateInfo,
+        scale: float,
+        sliding_window: int | None,
+        alibi_slopes: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `Kernels.token_attention`: the rows are read where they lie."""
+        batch, heads, dim = q.shape
+        if q.stride(2) != 1 or q.stride(1) != dim:
+            q = q.contiguous()
+        out = torch.empty(batch, heads, dim, dtype=q.dtype)
+        self._token_attention(
+            q.data_ptr(), keys.data_ptr(), values.data_ptr(), state.b_loc.data_ptr(),
+            state.b_loc.stride(0), state.b_seq_len.data_ptr(), batch, heads, keys.shape[1], dim,
+            q.stride(0), scale, sliding_window or 0,
+            alibi_slopes.data_ptr() if alibi_slopes is not None else None, out.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return out
