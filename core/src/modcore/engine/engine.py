@@ -50,11 +50,13 @@ class Engine:
         dtype: str = "auto",
         kv_tokens: int | None = None,
         max_batch: int = 64,
+        context_length: int | None = None,
     ) -> Engine:
         """The engine for the checkpoint directory `path`.
 
         `dtype` is ``auto`` (the checkpoint's), ``float32`` or ``bfloat16``; `kv_tokens` bounds the
-        tokens in the KV cache (default: as many as fit); `max_batch` those decoded together.
+        tokens in the KV cache (default: as many as fit); `max_batch` those decoded together;
+        `context_length` bounds prompt and answer together (default: what the checkpoint says).
 
         Raises CheckpointError when the checkpoint cannot be used, ModelNotServed when no installed
         plugin serves it, PluginError when the plugin is broken, InvalidRequest for a wrong option.
@@ -65,13 +67,18 @@ class Engine:
             )
         _need_positive("kv_tokens", kv_tokens)
         _need_positive("max_batch", max_batch)
+        _need_positive("context_length", context_length)
         directory = checkpoint_directory(path)
         manager = plugin_manager()
         explanation = explain(read_config(directory), manager)
         if explanation.chosen is None:
             raise ModelNotServed(f"{directory} cannot be served. {explanation.hint}")
         options = BuildOptions(
-            path=directory, dtype=dtype, kv_tokens=kv_tokens, max_batch=max_batch
+            path=directory,
+            dtype=dtype,
+            kv_tokens=kv_tokens,
+            max_batch=max_batch,
+            context_length=context_length,
         )
         model = manager.build_model(explanation.chosen, options)
         if not isinstance(model, TpPartBaseModel):
