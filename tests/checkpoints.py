@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedTokenizerFast,
@@ -50,16 +54,29 @@ def mistral_config(**changes: Any) -> MistralConfig:
     return MistralConfig(**{**SMALL, "num_key_value_heads": 2, "sliding_window": None, **changes})
 
 
+def bloom_config(heads: int = 4, head_dim: int = 16, **changes: Any) -> BloomConfig:
+    """A small Bloom, with weights wide enough for attention to depend on what it looks at."""
+    sizes = {
+        "hidden_size": heads * head_dim,
+        "n_head": heads,
+        "n_layer": 2,
+        "vocab_size": 199,
+        "initializer_range": 0.15,
+    }
+    tokens = {name: SMALL[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return BloomConfig(**{**sizes, **tokens, **changes})
+
+
 def random_model(config: Any, seed: int = 0) -> Any:
     """A model whose every parameter is random: norms of one and biases of zero would hide faults."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
-                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
-            elif name.endswith("bias"):
+            if name.endswith("bias"):
                 parameter.copy_(0.2 * torch.randn_like(parameter))
+            elif "norm" in name or "ln_f" in name:
+                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
     return model
 
 
@@ -76,6 +93,42 @@ def reference(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         directory, local_files_only=True, dtype=dtype
     ).eval()
+
+
+def random_ids(length: int, seed: int) -> list[int]:
+    """A prompt of `length` tokens of the small models' vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(2, 199, (length,), generator=generator).tolist()
+
+
+def reference_logits(model: Any, ids: list[int]) -> torch.Tensor:
+    """What transformers computes for `ids`, ``[len(ids), vocab]``."""
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0]
+
+
+def reference_greedy(model: Any, ids: list[int], count: int) -> list[int]:
+    """The `count` tokens with which transformers goes on."""
+    answer = model.generate(torch.tensor([ids]), max_new_tokens=count, do_sample=False)
+    return answer[0, len(ids) :].tolist()
+
+
+def rewrite_config(directory: Path, remove: Iterable[str] = (), **values: Any) -> None:
+    """Take keys out of a checkpoint's config.json and set others."""
+    file = directory / "config.json"
+    config = json.loads(file.read_text())
+    kept = {key: value for key, value in config.items() if key not in set(remove)}
+    file.write_text(json.dumps({**kept, **values}))
+
+
+def rewrite_tensors(
+    directory: Path, edit: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
+) -> None:
+    """Write the tensors that `edit` returns, or has left in what it was given."""
+    file = directory / "model.safetensors"
+    tensors = load_file(file)
+    edited = edit(tensors)
+    save_file(tensors if edited is None else edited, file, metadata={"format": "pt"})
 
 
 def train_tokenizer() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from checkpoints import llama_config, mistral_config, reference
+from checkpoints import (
+    llama_config,
+    mistral_config,
+    random_ids,
+    reference,
+    reference_greedy,
+    reference_logits,
+    rewrite_config,
+)
 from modcore.engine import Engine, SamplingParams
 from modcore.errors import CheckpointError
 
@@ -69,21 +76,6 @@ def pair(
     """An engine, and the directory for its reference."""
     directory = write_checkpoint(CONFIGS[request.param])
     yield Engine.from_pretrained(directory, dtype="float32"), reference(directory), directory
-
-
-def random_ids(length: int, seed: int) -> list[int]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(2, 199, (length,), generator=generator).tolist()
-
-
-def reference_logits(model: Any, ids: list[int]) -> torch.Tensor:
-    with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0]
-
-
-def reference_greedy(model: Any, ids: list[int], count: int) -> list[int]:
-    answer = model.generate(torch.tensor([ids]), max_new_tokens=count, do_sample=False)
-    return answer[0, len(ids) :].tolist()
 
 
 def test_logits_over_prompts_of_1_to_300_tokens_equal_transformers(
@@ -222,11 +214,3 @@ def test_config_without_what_transformers_fills_in_is_read_as_transformers_reads
     expected = reference_logits(reference(directory), ids)
     engine = Engine.from_pretrained(directory)
     torch.testing.assert_close(engine.logits(ids), expected, atol=1e-4, rtol=0)
-
-
-def rewrite_config(directory: Path, remove: list[str] | None = None, **values: Any) -> None:
-    file = directory / "config.json"
-    config = json.loads(file.read_text())
-    for key in remove or []:
-        config.pop(key, None)
-    file.write_text(json.dumps({**config, **values}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from modcore.plugins.commands import Command
 
@@ -55,6 +56,17 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (the checkpoint's, default), float32 or bfloat16",
     )
+    parser.add_argument(
+        "--context-length",
+        metavar="N",
+        type=int,
+        help="the most tokens of a prompt and its answer (default: the checkpoint's)",
+    )
+
+
+def engine_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_engine_arguments` say, as `Engine.from_pretrained` takes it."""
+    return {"dtype": args.dtype, "context_length": args.context_length}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         from modcore.errors import InvalidRequest
 
         raise InvalidRequest("the prompt is empty; give it some text.", param="prompt")
-    engine = Engine.from_pretrained(args.checkpoint, dtype=args.dtype)
+    engine = Engine.from_pretrained(args.checkpoint, **engine_options(args))
     if args.json:
         print(json.dumps(engine.generate([args.prompt], params)[0].to_json(), ensure_ascii=False))
         return 0

@@ -40,7 +40,7 @@ def _verify(options: BuildOptions) -> None:
         raise InvalidRequest(
             f"dtype is {options.dtype!r}; it has to be one of {', '.join(DTYPES)}.", param="dtype"
         )
-    for name in ("kv_tokens", "max_batch"):
+    for name in ("kv_tokens", "max_batch", "context_length"):
         value = getattr(options, name)
         if value is not None and (type(value) is not int or value < 1):
             raise InvalidRequest(

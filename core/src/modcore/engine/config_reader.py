@@ -33,13 +33,21 @@ class ConfigReader:
 
     def value(self, key: str) -> Any:
         """The value of `key` or of one of its aliases; the default when none is there."""
-        for name in (key, *ALIASES.get(key, ())):
-            if name in self.raw:
-                return self.raw[name]
+        found = {name: self.raw[name] for name in (key, *ALIASES.get(key, ())) if name in self.raw}
+        if found:
+            return self._agreed(key, found)
         default = self._defaults.get(key, _MISSING)
         if default is _MISSING:
             raise self.error(key, "is missing; add it, or fetch the original config.json")
         return default
+
+    def _agreed(self, key: str, found: dict[str, Any]) -> Any:
+        """The value that all spellings of `key` give; null says nothing beside another."""
+        said = {name: value for name, value in found.items() if value is not None}
+        if any(value != next(iter(said.values())) for value in said.values()):
+            spellings = " and ".join(f"{name} {value!r}" for name, value in said.items())
+            raise self.error(key, f"is spelled twice with different values, {spellings}; keep one")
+        return next(iter(said.values()), None)
 
     def integer(self, key: str, minimum: int = 1) -> int:
         """A whole number of at least `minimum`."""

@@ -73,6 +73,7 @@ class Engine:
         dtype: str = "auto",
         kv_tokens: int | None = None,
         max_batch: int = 64,
+        context_length: int | None = None,
         prefix_cache: bool = True,
         lengths: LengthEstimator | None = None,
     ) -> Self:
@@ -80,6 +81,7 @@ class Engine:
 
         `dtype` is ``auto`` (the checkpoint's), ``float32`` or ``bfloat16``; `kv_tokens` bounds the
         tokens in the KV cache (default: as many as fit); `max_batch` those decoded together;
+        `context_length` bounds prompt and answer together (default: what the checkpoint says);
         `prefix_cache` keeps what has been read for prompts that begin alike; `lengths` estimates
         how long answers become (see `engine.admission`).
 
@@ -88,7 +90,11 @@ class Engine:
         """
         directory = checkpoint_directory(path)
         options = BuildOptions(
-            path=directory, dtype=dtype, kv_tokens=kv_tokens, max_batch=max_batch
+            path=directory,
+            dtype=dtype,
+            kv_tokens=kv_tokens,
+            max_batch=max_batch,
+            context_length=context_length,
         )
         return cls(build_model(options), directory, prefix_cache=prefix_cache, lengths=lengths)
 

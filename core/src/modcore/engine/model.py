@@ -22,7 +22,7 @@ from modcore.engine.state import InferStateInfo
 from modcore.engine.weights import PreAndPostLayerWeight, Shard, TransformerLayerWeight
 from modcore.engine.weights.loader import load_weights, resolve_dtype
 from modcore.engine.weights.safetensors_files import SafetensorsFiles
-from modcore.errors import CheckpointError
+from modcore.errors import CheckpointError, InvalidRequest
 from modcore.plugins.records import BuildOptions
 
 
@@ -78,20 +78,25 @@ class TpPartBaseModel:
         """What holds for every model: the ranks share the heads evenly."""
         self.shard.span(self.config.num_attention_heads, "The attention (num_attention_heads)")
         self.shard.span(self.config.num_key_value_heads, "The attention (num_key_value_heads)")
+        self.context_length = self._context_length()
 
     def _verify_params(self) -> None:
         """What a family demands beyond that."""
 
+    def _inspect_files(self, files: SafetensorsFiles) -> None:
+        """What only the files tell, such as how their tensors are spelled; before weights are declared."""
+
     def _init_weights(self) -> None:
         """Load and account for all weights."""
         layers = range(self.config.num_hidden_layers)
-        self.pre_post_weight = self.pre_and_post_weight_class(self.config)
         with SafetensorsFiles(self.weight_dir) as files:
             if len(layers) > len(files.tensors):  # before a mistyped number fills the memory
                 raise CheckpointError(
                     f"{self.weight_dir / 'config.json'}: num_hidden_layers is {len(layers)}, but the "
                     f"files hold {len(files.tensors)} tensors; check that they belong together."
                 )
+            self._inspect_files(files)
+            self.pre_post_weight = self.pre_and_post_weight_class(self.config)
             self.trans_layers_weight = [
                 self.transformer_weight_class(self.config, i) for i in layers
             ]
@@ -107,7 +112,7 @@ class TpPartBaseModel:
             self.config.head_dim,
         )
         tokens = self.options.kv_tokens or default_kv_tokens(
-            self.config.context_length, self.options.max_batch, shape, self.dtype
+            self.context_length, self.options.max_batch, shape, self.dtype
         )
         self.mem_manager = MemoryManager(tokens, *shape, self.dtype, self.device)
 
@@ -124,10 +129,23 @@ class TpPartBaseModel:
     def _init_some_value(self) -> None:
         """Values that the engine asks for."""
         self.vocab_size = self.config.vocab_size
-        self.context_length = self.config.context_length
 
     def _init_custom(self) -> None:
         """What only this family needs, such as rotary frequencies."""
+
+    def _context_length(self) -> int:
+        """The context that is asked for, else the config's.
+
+        Raises InvalidRequest when more is asked for than the positions of the model can tell apart.
+        """
+        asked, declared = self.options.context_length, self.config.context_length
+        if asked is not None and asked > declared and self.config.context_is_fixed:
+            raise InvalidRequest(
+                f"{asked} tokens are more than the {declared} that {self.weight_dir / 'config.json'} "
+                f"is made for; ask for at most {declared}.",
+                param="context_length",
+            )
+        return asked or declared
 
     def points(self) -> tuple[str, ...]:
         """The named points at which activations can be read and replaced."""

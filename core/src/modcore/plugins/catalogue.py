@@ -2,8 +2,10 @@
 
 #: Architecture (and ``model_type``) -> the package that serves it.
 PACKAGES = {
+    "BloomForCausalLM": "modcore-bloom",
     "LlamaForCausalLM": "modcore-llama",
     "MistralForCausalLM": "modcore-llama",
+    "bloom": "modcore-bloom",
     "llama": "modcore-llama",
     "mistral": "modcore-llama",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from modcore.engine.config import TextConfig
+from modcore.engine.config import RotaryTextConfig
 from modcore.engine.config_reader import ConfigReader
 
 #: What transformers fills in when a config.json leaves it out.
@@ -29,7 +29,7 @@ MISTRAL_DEFAULTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LlamaConfig(TextConfig):
+class LlamaConfig(RotaryTextConfig):
     """Llama: projections may have biases; attention sees the whole context."""
 
     attention_bias: bool = False

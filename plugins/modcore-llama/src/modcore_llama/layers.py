@@ -6,6 +6,7 @@ import torch
 
 from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInferTpl
 from modcore.engine.state import InferStateInfo
+from modcore_llama.config import LlamaConfig
 from modcore_llama.state import LlamaInferStateInfo
 from modcore_llama.weights import LlamaPreAndPostLayerWeight, LlamaTransformerLayerWeight
 
@@ -27,6 +28,8 @@ class LlamaPreLayerInfer(PreLayerInfer):
 
 class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
     """RMS norms, rotary positions, fused projections, a gated MLP."""
+
+    config: LlamaConfig
 
     def _att_norm(
         self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
@@ -63,6 +66,8 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
 
 class LlamaPostLayerInfer(PostLayerInfer):
     """The final norm and the head."""
+
+    config: LlamaConfig
 
     def context_forward(
         self,

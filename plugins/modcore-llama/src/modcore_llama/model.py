@@ -31,6 +31,7 @@ class LlamaModel(TpPartBaseModel):
     post_layer_infer_class = LlamaPostLayerInfer
     infer_state_class = LlamaInferStateInfo
 
+    config: LlamaConfig
     pre_post_weight: LlamaPreAndPostLayerWeight
 
     def _init_weights(self) -> None:

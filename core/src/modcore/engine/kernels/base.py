@@ -32,8 +32,18 @@ class Kernels(Protocol):
         """Root-mean-square norm over the last dimension (arXiv 1910.07467), computed in float32."""
         ...
 
+    def layer_norm(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    ) -> torch.Tensor:
+        """Layer norm over the last dimension (arXiv 1607.06450), computed in float32."""
+        ...
+
     def rotary(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """Rotate `x` ``[T, H, D]`` by `cos` and `sin` ``[T, D / 2]``, halves paired (RoFormer)."""
+        ...
+
+    def activation(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """The activation `name` (one of `modcore.engine.config.ACTIVATIONS`) of each element."""
         ...
 
     def gated_activation(self, gate_up: torch.Tensor, activation: str) -> torch.Tensor:
@@ -52,12 +62,15 @@ class Kernels(Protocol):
         state: InferStateInfo,
         scale: float,
         sliding_window: int | None,
+        alibi_slopes: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Causal attention over each request's own rows, for those that read several tokens.
 
         `q` ``[T, H, D]`` are the tokens behind the batch's decode part.
         `keys` and `values` are one layer's ``[rows, K, D]``. Returns ``[T, H, D]``. With
-        `sliding_window` a token sees itself and the ``sliding_window - 1`` tokens before it.
+        `sliding_window` a token sees itself and the ``sliding_window - 1`` tokens before it. With
+        `alibi_slopes` ``[H]`` float32, a head's slope times the distance to a key is taken from the
+        scaled score (ALiBi, arXiv 2108.12409).
         """
         ...
 
@@ -69,6 +82,7 @@ class Kernels(Protocol):
         state: InferStateInfo,
         scale: float,
         sliding_window: int | None,
+        alibi_slopes: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """As `context_attention` for the decode part: `q` ``[decode, H, D]``, one token a request."""
         ...

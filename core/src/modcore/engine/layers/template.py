@@ -13,12 +13,26 @@ from typing import Any
 
 import torch
 
+from modcore.engine.config import TextConfig
+from modcore.engine.kernels import Kernels
 from modcore.engine.layers.base import TransformerLayerInfer
 from modcore.engine.state import InferStateInfo
+from modcore.engine.weights import Shard
 
 
 class TransformerLayerInferTpl(TransformerLayerInfer):
-    """The template; T: new tokens of the batch, H: heads, K: KV heads, D: head_dim."""
+    """The template; T: new tokens of the batch, H: heads, K: KV heads, D: head_dim.
+
+    scale:        what queries times keys are multiplied by.
+    alibi_slopes: ``[H]`` float32 for a family whose heads attend less the further a token is.
+
+    A family sets others in its constructor.
+    """
+
+    def __init__(self, config: TextConfig, kernels: Kernels, shard: Shard, layer_num: int) -> None:
+        super().__init__(config, kernels, shard, layer_num)
+        self.scale = config.head_dim**-0.5
+        self.alibi_slopes: torch.Tensor | None = None
 
     @abstractmethod
     def _att_norm(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
@@ -42,6 +56,10 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
     def _ffn(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
         """The MLP, ``[T, hidden]``."""
 
+    def _residual(self, x: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
+        """What attention and MLP are added to: the stream `x` itself, or a family's `normed` one."""
+        return x
+
     def context_forward(
         self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
     ) -> torch.Tensor:
@@ -58,9 +76,10 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
         x = self._point("in", x, state)
         normed = self._point("attn_in", self._att_norm(x, state, weight), state)
         attended = self._get_o(self._attention(normed, state, weight), state, weight)
-        x = x + self._point("attn_out", attended, state)
+        x = self._residual(x, normed) + self._point("attn_out", attended, state)
         normed = self._point("mlp_in", self._ffn_norm(x, state, weight), state)
-        x = x + self._point("mlp_out", self._ffn(normed, state, weight), state)
+        inner = self._point("mlp_out", self._ffn(normed, state, weight), state)
+        x = self._residual(x, normed) + inner
         return self._point("out", x, state)
 
     def _attention(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
@@ -87,8 +106,9 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
             memory.keys[self.layer_num],
             memory.values[self.layer_num],
             state,
-            self.config.head_dim**-0.5,
+            self.scale,
             self.config.sliding_window,
+            self.alibi_slopes,
         )
 
     def _token_attention_kernel(self, q: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
@@ -99,8 +119,9 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
             memory.keys[self.layer_num],
             memory.values[self.layer_num],
             state,
-            self.config.head_dim**-0.5,
+            self.scale,
             self.config.sliding_window,
+            self.alibi_slopes,
         )
 
     def _post_cache_kv(self, k: torch.Tensor, v: torch.Tensor, state: InferStateInfo) -> None:

@@ -31,19 +31,32 @@ class TensorSpec:
 
     `split` is the dimension that tensor parallel ranks share (None: every rank holds all of it).
     With `default_to`, the tensor may be absent, and the one of that name stands in for it.
+
+    interleaved: for a tensor whose first dimension holds several parts by turns, group by group, how
+        many rows of each part a group has (Bloom's q, k and v: ``head_dim`` each). The loader sorts
+        the rows: all of the first part, then all of the second; ranks share whole groups.
+    once: a bias that is added to what the ranks then sum up: the first rank holds it, the others
+        hold zeros.
     """
 
     name: str
     shape: tuple[int, ...]
     split: int | None = None
     default_to: str | None = None
+    interleaved: tuple[int, ...] = ()
+    once: bool = False
 
     def slices(self, shard: Shard) -> tuple[slice, ...]:
         """What `shard` reads of the tensor."""
         return tuple(
-            shard.span(size, self.name) if dim == self.split else slice(0, size)
+            self._span(dim, size, shard) if dim == self.split else slice(0, size)
             for dim, size in enumerate(self.shape)
         )
+
+    def _span(self, dim: int, size: int, shard: Shard) -> slice:
+        group = sum(self.interleaved) if self.interleaved and dim == 0 else 1
+        groups = shard.span(size // group, self.name)
+        return slice(groups.start * group, groups.stop * group)
 
 
 @dataclass(frozen=True, slots=True)

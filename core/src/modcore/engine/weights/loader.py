@@ -122,9 +122,22 @@ def _read_weight(
     files: SafetensorsFiles, spec: WeightSpec, dtype: torch.dtype, shard: Shard
 ) -> torch.Tensor:
     """The parts of `spec`, checked, converted, and fused along their first dimension."""
-    parts = [_read_part(files, part, dtype, shard) for part in spec.parts]
+    parts = [_arrange(_read_part(files, part, dtype, shard), part, shard) for part in spec.parts]
     # A copy of its own, so that nothing keeps the file mapped once the files are closed.
     return torch.cat(parts) if len(parts) > 1 else parts[0].clone()
+
+
+def _arrange(tensor: torch.Tensor, part: TensorSpec, shard: Shard) -> torch.Tensor:
+    """What this rank read, as the layers want it; see `TensorSpec` for the two."""
+    if part.once and shard.rank:
+        return torch.zeros_like(tensor)
+    if not part.interleaved:
+        return tensor
+    groups = tensor.reshape(
+        -1, sum(part.interleaved), *tensor.shape[1:]
+    )  # [groups, rows of one, ...]
+    by_part = groups.split_with_sizes(part.interleaved, dim=1)
+    return torch.cat([rows.flatten(0, 1) for rows in by_part])
 
 
 def _read_part(

@@ -1,0 +1,1 @@
+"""The Bloom family for modcore: mostly declarations of names, shapes and flags."""

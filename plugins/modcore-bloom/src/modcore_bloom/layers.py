@@ -1,0 +1,102 @@
+"""How a batch passes through Bloom's parts."""
+
+from __future__ import annotations
+
+import torch
+
+from modcore.engine.kernels import Kernels
+from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInferTpl
+from modcore.engine.state import InferStateInfo
+from modcore.engine.weights import Shard
+from modcore_bloom.alibi import alibi_slopes
+from modcore_bloom.config import BloomConfig
+from modcore_bloom.weights import BloomPreAndPostLayerWeight, BloomTransformerLayerWeight
+
+
+class BloomPreLayerInfer(PreLayerInfer):
+    """The embedding and its norm."""
+
+    config: BloomConfig
+
+    def context_forward(
+        self,
+        inputs: torch.Tensor,
+        infer_state: InferStateInfo,
+        layer_weight: BloomPreAndPostLayerWeight,
+    ) -> torch.Tensor:
+        """See `PreLayerInfer`."""
+        norm, bias = layer_weight.embedding_norm, layer_weight.embedding_norm_bias
+        embedded = self.kernels.embedding(inputs, layer_weight.embedding)
+        normed = self.kernels.layer_norm(embedded, norm, bias, self.config.norm_eps)
+        return infer_state.point("embed", normed)
+
+    token_forward = context_forward
+
+
+class BloomTransformerLayerInfer(TransformerLayerInferTpl):
+    """Layer norms, heads whose attention falls with the distance, a plain MLP."""
+
+    config: BloomConfig
+
+    def __init__(self, config: BloomConfig, kernels: Kernels, shard: Shard, layer_num: int) -> None:
+        super().__init__(config, kernels, shard, layer_num)
+        heads = config.num_attention_heads
+        self.alibi_slopes = alibi_slopes(heads)[shard.span(heads, "The attention (n_head)")]
+
+    def _att_norm(
+        self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
+    ) -> torch.Tensor:
+        return self.kernels.layer_norm(
+            x, weight.att_norm, weight.att_norm_bias, self.config.norm_eps
+        )
+
+    def _get_qkv(
+        self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        fused = self.kernels.linear(x, weight.qkv, weight.qkv_bias)
+        q, k, v = fused.view(len(x), 3, self.heads, self.config.head_dim).unbind(1)  # [T, H, D]
+        return q, k, v
+
+    def _get_o(
+        self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
+    ) -> torch.Tensor:
+        return self.kernels.linear(x.flatten(1), weight.o, weight.o_bias)
+
+    def _ffn_norm(
+        self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
+    ) -> torch.Tensor:
+        return self.kernels.layer_norm(
+            x, weight.ffn_norm, weight.ffn_norm_bias, self.config.norm_eps
+        )
+
+    def _ffn(
+        self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
+    ) -> torch.Tensor:
+        up = self.kernels.linear(x, weight.up, weight.up_bias)
+        inner = self.kernels.activation(up, "gelu_pytorch_tanh")
+        return self.kernels.linear(inner, weight.down, weight.down_bias)
+
+    def _residual(self, x: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
+        return normed if self.config.residual_after_norm else x
+
+
+class BloomPostLayerInfer(PostLayerInfer):
+    """The final norm and the head."""
+
+    config: BloomConfig
+
+    def context_forward(
+        self,
+        inputs: torch.Tensor,
+        infer_state: InferStateInfo,
+        layer_weight: BloomPreAndPostLayerWeight,
+    ) -> torch.Tensor:
+        """See `PostLayerInfer`."""
+        asked = inputs[infer_state.logit_index]
+        norm, bias = layer_weight.final_norm, layer_weight.final_norm_bias
+        normed = self.kernels.layer_norm(asked, norm, bias, self.config.norm_eps)
+        normed = infer_state.point("final_norm", normed)
+        logits = self.kernels.linear(normed, layer_weight.lm_head).float()
+        return infer_state.point("logits", logits)
+
+    token_forward = context_forward

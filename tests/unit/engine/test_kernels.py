@@ -1,0 +1,276 @@
+"""Every kernel is its formula, written out: the reference, and what is compiled for the processor."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modcore.engine.kernels import Kernels, select_kernels
+from modcore.engine.kernels.native.compile import CompilationFailed, load_library
+from modcore.engine.kernels.native.kernels import NativeKernels
+from modcore.engine.kernels.reference import TorchKernels
+from modcore.engine.memory import MemoryManager
+from modcore.engine.state import InferStateInfo
+from modcore.errors import InvalidRequest, ModcoreError
+
+CPU = torch.device("cpu")
+HEADS, KV_HEADS, HEAD_DIM = 6, 2, 5
+SCALE = 0.3
+
+
+NAMES = ["reference", "native"]
+
+
+def kernels_called(name: str, dtype: torch.dtype = torch.float32) -> Kernels:
+    if name == "reference":
+        return TorchKernels()
+    try:
+        return NativeKernels(dtype)
+    except CompilationFailed as error:
+        pytest.skip(f"no native kernels here: {error}")
+
+
+def batch_of(
+    lengths: list[int], new: list[int], decode: int = 0
+) -> tuple[InferStateInfo, MemoryManager]:
+    """Requests of `lengths` tokens, the last `new` of each computed now, in shuffled rows."""
+    memory = MemoryManager(sum(lengths), 1, KV_HEADS, HEAD_DIM, torch.float32, CPU)
+    rows = torch.randperm(sum(lengths)) + 1
+    b_loc = torch.full((len(lengths), max(lengths)), 1)  # beyond a request: some other's row
+    for request, own in enumerate(rows.split(lengths)):
+        b_loc[request, : len(own)] = own
+    memory.keys[0], memory.values[0] = (
+        torch.randn_like(memory.keys[0]),
+        torch.randn_like(memory.values[0]),
+    )
+    counts = torch.tensor(new)
+    nothing = torch.empty(0, dtype=torch.int64)
+    state = InferStateInfo(
+        batch_size=len(lengths),
+        decode_size=decode,
+        total_token_num=sum(new),
+        max_len_in_batch=max(lengths),
+        new_tokens=new,
+        b_seq_len=torch.tensor(lengths),
+        b_start_loc=counts.cumsum(0) - counts,
+        b_loc=b_loc,
+        mem_index=nothing,
+        position_ids=nothing,
+        logit_index=nothing,
+        mem_manager=memory,
+    )
+    return state, memory
+
+
+def written_out(
+    q: torch.Tensor,
+    state: InferStateInfo,
+    memory: MemoryManager,
+    window: int | None,
+    slopes: torch.Tensor | None,
+    scale: float = SCALE,
+) -> torch.Tensor:
+    """Token by token and head by head, as the papers have it."""
+    out = torch.empty_like(q)
+    token = 0
+    for request, count in enumerate(state.new_tokens):
+        length = int(state.b_seq_len[request])
+        for position in range(length - count, length):
+            first = 0 if window is None else max(0, position - window + 1)
+            rows = state.b_loc[request, first : position + 1]
+            distance = position - torch.arange(first, position + 1)
+            for head in range(HEADS):
+                kv_head = head * KV_HEADS // HEADS
+                scores = memory.keys[0][rows, kv_head] @ q[token, head] * scale
+                if slopes is not None:
+                    scores = scores - slopes[head] * distance
+                out[token, head] = scores.softmax(0) @ memory.values[0][rows, kv_head]
+            token += 1
+    return out
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    requests=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=4),
+    window=st.sampled_from([None, 1, 3, 50]),
+    alibi=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_context_attention_is_the_formula(
+    requests: list[tuple[int, int]], window: int | None, alibi: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    new = [count for _, count in requests]
+    state, memory = batch_of([cached + count for cached, count in requests], new)
+    slopes = torch.rand(HEADS) if alibi else None
+    q = torch.randn(sum(new), HEADS, HEAD_DIM)
+    out = TorchKernels().context_attention(
+        q, memory.keys[0], memory.values[0], state, SCALE, window, slopes
+    )
+    torch.testing.assert_close(out, written_out(q, state, memory, window, slopes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=30)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    window=st.sampled_from([None, 1, 3, 50]),
+    alibi=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_token_attention_is_the_formula(
+    name: str, lengths: list[int], window: int | None, alibi: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    state, memory = batch_of(lengths, [1] * len(lengths), len(lengths))
+    slopes = torch.rand(HEADS) if alibi else None
+    q = torch.randn(len(lengths), HEADS, HEAD_DIM)
+    out = kernels_called(name).token_attention(
+        q, memory.keys[0], memory.values[0], state, SCALE, window, slopes
+    )
+    torch.testing.assert_close(out, written_out(q, state, memory, window, slopes))
+
+
+@pytest.mark.parametrize(("cached", "new"), [(0, 127), (0, 128), (0, 129), (5, 300), (300, 1)])
+def test_alibi_over_more_queries_than_one_block_is_the_formula(cached: int, new: int) -> None:
+    torch.manual_seed(0)
+    state, memory = batch_of([cached + new], [new])
+    slopes = torch.rand(HEADS) / 10
+    q = torch.randn(new, HEADS, HEAD_DIM)
+    out = TorchKernels().context_attention(
+        q, memory.keys[0], memory.values[0], state, SCALE, None, slopes
+    )
+    torch.testing.assert_close(out, written_out(q, state, memory, None, slopes))
+
+
+def test_layer_norm_is_the_formula() -> None:
+    x, weight, bias = torch.randn(3, 8), torch.randn(8), torch.randn(8)
+    centred = x - x.mean(-1, keepdim=True)
+    expected = centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + 0.1) * weight + bias
+    torch.testing.assert_close(TorchKernels().layer_norm(x, weight, bias, 0.1), expected)
+
+
+def test_gelu_by_name_is_the_formula() -> None:
+    x = torch.linspace(-4, 4, 33)
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    expected = 0.5 * x * (1 + torch.tanh(inner))
+    torch.testing.assert_close(TorchKernels().activation(x, "gelu_pytorch_tanh"), expected)
+
+
+# What is compiled, beside the reference
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3, 70])
+def test_native_kernels_are_the_reference(dtype: torch.dtype, rows: int) -> None:
+    torch.manual_seed(rows)
+    native, plain = kernels_called("native", dtype), TorchKernels()
+    close = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {}
+    x, weight = torch.randn(rows, 96).to(dtype), torch.randn(96).to(dtype)
+    torch.testing.assert_close(
+        native.rms_norm(x, weight, 1e-5), plain.rms_norm(x, weight, 1e-5), **close
+    )
+    torch.testing.assert_close(
+        native.gated_activation(x, "silu"), plain.gated_activation(x, "silu"), **close
+    )
+    torch.testing.assert_close(
+        native.gated_activation(x, "gelu"), plain.gated_activation(x, "gelu"), **close
+    )
+    fused = torch.randn(rows, 9, 10).to(dtype)
+    cos, sin = torch.randn(rows, 5), torch.randn(rows, 5)
+    for part in (fused, fused[:, :4], fused[:, 6:]):
+        torch.testing.assert_close(
+            native.rotary(part, cos, sin), plain.rotary(part, cos, sin), **close
+        )
+    index = torch.randperm(100)[:rows]
+    ours, theirs = torch.zeros(100, 3, 10, dtype=dtype), torch.zeros(100, 3, 10, dtype=dtype)
+    native.store(ours, fused[:, 6:], index)
+    plain.store(theirs, fused[:, 6:], index)
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("head_dim", [5, 16, 40, 64, 80, 128])
+def test_native_attention_in_bfloat16_over_many_keys(head_dim: int) -> None:
+    torch.manual_seed(head_dim)
+    lengths = [1, 127, 128, 129, 700]
+    state, _ = batch_of(lengths, [1] * 5, 5)
+    keys, values = (torch.randn(sum(lengths) + 1, 2, head_dim).bfloat16() for _ in range(2))
+    q = torch.randn(5, 6, head_dim).bfloat16()
+    native = kernels_called("native", torch.bfloat16)
+    out = native.token_attention(q, keys, values, state, head_dim**-0.5, None)
+    expected = TorchKernels().token_attention(
+        q.float(), keys.float(), values.float(), state, head_dim**-0.5, None
+    )
+    torch.testing.assert_close(out.float(), expected, rtol=2e-2, atol=2e-2)
+
+
+def test_native_attention_shows_what_is_not_finite() -> None:
+    state, memory = batch_of([4, 4], [1, 1], 2)
+    memory.keys[0][state.b_loc[0, 1]] = float("nan")
+    native = kernels_called("native")
+    out = native.token_attention(
+        torch.randn(2, 6, 5), memory.keys[0], memory.values[0], state, 1.0, None
+    )
+    assert out[0].isnan().any()
+    assert out[1].isfinite().all()
+
+
+def test_native_softmax_of_huge_scores_does_not_overflow() -> None:
+    state, memory = batch_of([9], [1], 1)
+    q = torch.full((1, 6, 5), 1e4)
+    memory.keys[0][:] *= 1e4
+    out = kernels_called("native").token_attention(
+        q, memory.keys[0], memory.values[0], state, 1.0, None
+    )
+    torch.testing.assert_close(out, written_out(q, state, memory, None, None, scale=1.0))
+
+
+# How they are chosen
+
+
+def test_machine_without_a_compiler_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    load_library.cache_clear()
+    assert type(select_kernels(CPU, torch.float32)) is TorchKernels
+    monkeypatch.setenv("MODCORE_KERNELS", "native")
+    with pytest.raises(ModcoreError, match=r"no C\+\+ compiler"):
+        select_kernels(CPU, torch.float32)
+    load_library.cache_clear()
+
+
+def test_cache_that_others_can_write_is_not_loaded_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    directory = tmp_path / "modcore" / "kernels"
+    directory.mkdir(parents=True)
+    directory.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load_library.cache_clear()
+    with pytest.raises(CompilationFailed, match=r"others|compiler"):
+        load_library()
+    load_library.cache_clear()
+
+
+def test_compiler_that_fails_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho 'it broke' >&2\nexit 3\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load_library.cache_clear()
+    with pytest.raises(CompilationFailed, match="it broke"):
+        load_library()
+    assert list((tmp_path / "modcore" / "kernels").iterdir()) == []
+    load_library.cache_clear()
+
+
+def test_unknown_choice_of_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODCORE_KERNELS", "fast")
+    with pytest.raises(InvalidRequest, match="auto, native, reference"):
+        select_kernels(CPU, torch.float32)
