@@ -92,40 +92,48 @@ struct Query<bfloat16> {
     }
 };
 
-constexpr int BLOCK = 128;  // keys at a time
+constexpr int BLOCK = 64;  // keys at a time
 
-// One query head group of one request: online softmax over [first, length).
+template <typename T>
+inline void prefetch(const T* from, int64_t count) {
+    for (int64_t i = 0; i < count; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(from + i);
+}
+
+// One request, kv_heads neighbouring KV heads of it: online softmax over the keys [first, length).
+// All heads are served key by key, so that a row is read once and in order.
 template <typename T>
 void attend(const T* q, const T* keys, const T* values, const int64_t* rows, int64_t first, int64_t length,
-            int64_t row_stride, int group, int dim, float scale, const float* slopes, T* out, float* scratch) {
-    float* sums = scratch;                 // [group, dim]
-    float* scores = scratch + group * dim; // [group, BLOCK]
-    float* most = scores + group * BLOCK;  // [group]
-    float* total = most + group;           // [group]
-    std::fill(sums, sums + group * dim, 0.0f);
-    std::fill(most, most + group, -INFINITY);
-    std::fill(total, total + group, 0.0f);
+            int64_t row_stride, int kv_heads, int group, int dim, float scale, const float* slopes, T* out,
+            float* scratch) {
+    int heads = kv_heads * group;
+    float* sums = scratch;                  // [heads, dim]
+    float* scores = sums + heads * dim;     // [heads, BLOCK]
+    float* most = scores + heads * BLOCK;   // [heads]
+    float* total = most + heads;            // [heads]
+    std::fill(sums, sums + heads * dim, 0.0f);
+    std::fill(most, most + heads, -INFINITY);
+    std::fill(total, total + heads, 0.0f);
     for (int64_t start = first; start < length; start += BLOCK) {
         int count = int(std::min<int64_t>(BLOCK, length - start));
         for (int j = 0; j < count; j++) {
             const T* key = keys + rows[start + j] * row_stride;
-            if (j + 4 < count) __builtin_prefetch(keys + rows[start + j + 4] * row_stride);
-            for (int g = 0; g < group; g++) {
-                float score = scale * Query<T>::score(q + g * dim, key, dim);
-                if (slopes) score -= slopes[g] * float(length - 1 - (start + j));
-                scores[g * BLOCK + j] = score;
+            if (j + 2 < count) prefetch(keys + rows[start + j + 2] * row_stride, kv_heads * dim);
+            for (int h = 0; h < heads; h++) {
+                float score = scale * Query<T>::score(q + h * dim, key + (h / group) * dim, dim);
+                if (slopes) score -= slopes[h] * float(length - 1 - (start + j));
+                scores[h * BLOCK + j] = score;
             }
         }
-        for (int g = 0; g < group; g++) {
-            float* s = scores + g * BLOCK;
-            float high = most[g];
+        for (int h = 0; h < heads; h++) {
+            float* s = scores + h * BLOCK;
+            float high = most[h];
             bool is_nan = false;
             for (int j = 0; j < count; j++) {
                 high = std::max(high, s[j]);
                 is_nan |= s[j] != s[j];
             }
             if (is_nan) high = NAN;  // shown, not hidden
-            float shrink = most[g] == -INFINITY ? 0.0f : fast_exp(most[g] - high);
+            float shrink = most[h] == -INFINITY ? 0.0f : fast_exp(most[h] - high);
             float sum = 0;
 #pragma omp simd reduction(+ : sum)
             for (int j = 0; j < count; j++) {
@@ -133,44 +141,47 @@ void attend(const T* q, const T* keys, const T* values, const int64_t* rows, int
                 sum += s[j];
             }
             if (is_nan) sum = NAN;
-            total[g] = total[g] * shrink + sum;
-            most[g] = high;
-            float* acc = sums + g * dim;
+            total[h] = total[h] * shrink + sum;
+            most[h] = high;
+            float* acc = sums + h * dim;
             if (shrink != 1.0f)
                 for (int d = 0; d < dim; d++) acc[d] *= shrink;
         }
         for (int j = 0; j < count; j++) {
-            const T* value = values + rows[start + j] * row_stride;
-            if (j + 4 < count) __builtin_prefetch(values + rows[start + j + 4] * row_stride);
-            for (int g = 0; g < group; g++) {
-                float weight = scores[g * BLOCK + j];
-                float* acc = sums + g * dim;
+            const T* row = values + rows[start + j] * row_stride;
+            if (j + 2 < count) prefetch(values + rows[start + j + 2] * row_stride, kv_heads * dim);
+            for (int h = 0; h < heads; h++) {
+                const T* value = row + (h / group) * dim;
+                float weight = scores[h * BLOCK + j];
+                float* acc = sums + h * dim;
 #pragma omp simd
                 for (int d = 0; d < dim; d++) acc[d] += weight * widen(value[d]);
             }
         }
     }
-    for (int g = 0; g < group; g++)
-        for (int d = 0; d < dim; d++) narrow(sums[g * dim + d] / total[g], out[g * dim + d]);
+    for (int h = 0; h < heads; h++)
+        for (int d = 0; d < dim; d++) narrow(sums[h * dim + d] / total[h], out[h * dim + d]);
 }
 
 template <typename T>
 void token_attention(const T* q, const T* keys, const T* values, const int64_t* b_loc, int64_t loc_stride,
                      const int64_t* lengths, int64_t batch, int64_t heads, int64_t kv_heads, int64_t dim,
                      int64_t q_stride, float scale, int64_t window, const float* slopes, T* out, int64_t threads) {
-    int group = int(heads / kv_heads);
-    int64_t row_stride = kv_heads * dim;
-    size_t room = size_t(group) * (dim + BLOCK + 2);
+    int64_t group = heads / kv_heads, row_stride = kv_heads * dim;
+    // Few requests are shared out by their heads, many are taken whole.
+    int64_t parts = batch >= 2 * threads ? 1 : std::min(kv_heads, 2 * threads);
+    while (kv_heads % parts) parts++;
+    int64_t own_kv = kv_heads / parts, own = own_kv * group;
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<float> scratch(room);
+        std::vector<float> scratch(size_t(own) * (dim + BLOCK + 2));
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t task = 0; task < batch * kv_heads; task++) {
-            int64_t r = task / kv_heads, k = task % kv_heads;
+        for (int64_t task = 0; task < batch * parts; task++) {
+            int64_t r = task / parts, part = task % parts;
             int64_t first = window > 0 ? std::max<int64_t>(0, lengths[r] - window) : 0;
-            attend<T>(q + r * q_stride + k * group * dim, keys + k * dim, values + k * dim, b_loc + r * loc_stride,
-                      first, lengths[r], row_stride, group, int(dim), scale, slopes ? slopes + k * group : nullptr,
-                      out + (r * heads + k * group) * dim, scratch.data());
+            attend<T>(q + r * q_stride + part * own * dim, keys + part * own_kv * dim, values + part * own_kv * dim,
+                      b_loc + r * loc_stride, first, lengths[r], row_stride, int(own_kv), int(group), int(dim), scale,
+                      slopes ? slopes + part * own : nullptr, out + (r * heads + part * own) * dim, scratch.data());
         }
     }
 }
