@@ -192,7 +192,8 @@ class Registry(Node):
         try:
             return self._cache[key]
         except (KeyError, TypeError):
-            return self._resolve(key)
+            pass  # and go on out here, where what is raised has no KeyError of ours in its chain
+        return self._resolve(key)
 
     def lookup(self, key: str) -> Any:
         """As `get`, from the registry of the default scope if there is one.
@@ -278,12 +279,13 @@ class Registry(Node):
         if args or kwargs or self.build_func is not build_from_cfg:
             return self.build_func(cfg, *args, **kwargs, registry=self)
         # What has been built before is a dict hit.
+        kind = None
         try:
             arguments = {**cfg}
             kind = self._known[current_scope()][arguments.pop("type")]
         except (KeyError, TypeError):
-            return build_from_cfg(cfg, self)
-        if "_scope_" in arguments:
+            pass  # as in `get`
+        if kind is None or "_scope_" in arguments:
             return build_from_cfg(cfg, self)
         try:
             return kind(**arguments)
