@@ -113,9 +113,7 @@ def cpu_seconds(arguments: Sequence[str], site: Path | None = None) -> float:
     environ.pop("PYTHONPATH", None)
     if site:
         environ["PYTHONPATH"] = str(site)
-    child = subprocess.Popen(
-        [sys.executable, *arguments], env=environ, stdout=subprocess.DEVNULL
-    )
+    child = subprocess.Popen([sys.executable, *arguments], env=environ, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
