@@ -73,6 +73,19 @@ async def test_async_form_says_the_same(flow: Any, place: str) -> None:
     assert caught.value.__notes__ == [place]
 
 
+def test_results_that_do_not_fit_the_form_are_told_where() -> None:
+    with pytest.raises(TypeError) as caught:
+        pipeline(parallel(str, abs).sum)(1)
+    assert caught.value.__notes__ == ["pipeline → step 1 'parallel' → .sum of the results"]
+
+
+@pytest.mark.parametrize("flow", [pipeline(afail), parallel(afail, same), warp(afail)])
+def test_an_error_of_a_coroutine_function_has_no_event_loop_in_its_chain(flow: Any) -> None:
+    with pytest.raises(ValueError, match="mine") as caught:
+        flow(1)
+    assert caught.value.__context__ is None
+
+
 def test_notes_of_others_stay() -> None:
     def noted(_: object) -> None:
         error = ValueError("mine")

@@ -119,6 +119,11 @@ def test_dict_of_branches_without_names_is_refused_before_any_runs() -> None:
     assert begun == []
 
 
+def test_a_form_that_is_mistyped_names_the_near_one() -> None:
+    with pytest.raises(AttributeError, match=r"no item 'asdcit'.*did you mean \.asdict\?"):
+        parallel(len).asdcit  # noqa: B018
+
+
 @pytest.mark.parametrize("way", ["threads", None, 2, 1.0, []])
 def test_unknown_way_to_run_is_refused(way: Any) -> None:
     with pytest.raises(InvalidFlow, match="'thread', 'process' or 'async'"):

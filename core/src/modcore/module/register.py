@@ -123,8 +123,8 @@ class ModuleRegister:
         with self._lock:
             if self._has_plugins:
                 return
-            for id, claims in by_id(list_plugins(), MODULES).items():
-                group, dot, name = id.partition(".")
+            for key, claims in by_id(list_plugins(), MODULES).items():
+                group, dot, name = key.partition(".")
                 if dot and group.isidentifier():
                     self._groups.setdefault(group, ModuleGroup(group, self))
                     self._groups[group]._add(InstalledEntry(name, claims))

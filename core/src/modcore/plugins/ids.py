@@ -55,7 +55,7 @@ def by_id(entries: Iterable[PluginEntry], group: str) -> dict[str, list[PluginEn
 def registry_of(entries: Iterable[PluginEntry], group: str) -> Registry:
     """The ids of `group`; what cannot be used is in it too, and says why when it is asked for."""
     registry = Registry(group, scope="modcore")
-    registry.add(*(InstalledEntry(id, claims) for id, claims in by_id(entries, group).items()))
+    registry.add(*(InstalledEntry(key, claims) for key, claims in by_id(entries, group).items()))
     registry.hint = package_hint
     return registry
 
