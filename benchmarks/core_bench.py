@@ -35,10 +35,10 @@ WORKS = [
     Work("pipeline of functions", "pipeline of 10 functions", "composed by hand", 4),
     Work("pipeline of Modules", "pipeline of 10 Modules", "functions by hand", 15),
     Work("parallel", "parallel of 10", "ThreadPoolExecutor", 1.5),
-    Work("build", "Registry.build(cfg)", "the same with a dict", 1.5),
+    Work("build", "Registry.build(cfg)", "a dict, by hand", 1.5),
     Work("get", "Registry.get(name)", "dict[name]", 3),
-    Work("update a tree", "update() of 1,000 modules, a tree", "of 500", 2.3),
-    Work("update shared", "update() of 1,000, shared children", "of 500", 2.3),
+    Work("update a tree", "update() 1,000 modules, a tree", "of 500", 2.3),
+    Work("update shared", "update() 1,000, shared children", "of 500", 2.3),
     Work("import", "import (CPU time)", "python -c pass", 4),
 ]
 PEERS = {"lazyllm": "LazyLLM", "mmengine": "MMEngine"}
@@ -90,17 +90,17 @@ def show(figures: dict[str, dict[str, Any]]) -> None:
     ours = figures["modcore"]
     peers = [peer for peer in PEERS if peer in figures]
     heads = [f"modcore {ours['version']}", *(f"{PEERS[p]} {figures[p]['version']}" for p in peers)]
-    print(f"\n{'':<66} {heads[0]:^32}" + "".join(f"  {head:^19}" for head in heads[1:]))
+    print(f"\n{'':<60} {heads[0]:^28}" + "".join(f"  {head:>16}" for head in heads[1:]))
     print(
-        f"{'':<35}{'beside':<21} {'time':>9} {'time':>9} {'ratio':>6} {'goal':>7} {'met':>5}   "
-        + "".join(f"  {'time':>9} {'ratio':>9}" for _ in peers)
+        f"{'':<32}{'beside':<19} {'time':>8} {'time':>8} {'ratio':>6} {'goal':>7} {'met':>4}"
+        + "".join(f"  {'time':>8} {'ratio':>7}" for _ in peers)
     )
     for work in WORKS:
         own = ours["works"][work.name]
         met = "yes" if own["ratio"] <= work.goal else "NO"
         print(
-            f"{work.title:<35}{work.beside:<21} {duration(own['baseline'])} {duration(own['seconds'])} "
-            f"{ratio(own['ratio']):>6} {f'<= {work.goal:g}':>7} {met:>5}   "
+            f"{work.title:<32}{work.beside:<19} {duration(own['baseline'])} {duration(own['seconds'])} "
+            f"{ratio(own['ratio']):>6} {f'<= {work.goal:g}':>7} {met:>4}"
             + "".join(f"  {cell(figures[peer]['works'].get(work.name))}" for peer in peers)
         )
     print(
@@ -112,18 +112,18 @@ def show(figures: dict[str, dict[str, Any]]) -> None:
 def cell(figure: dict[str, float] | None) -> str:
     """A peer's time and ratio."""
     if figure is None:
-        return f"{'-':>9} {'-':>9}"
+        return f"{'-':>8} {'-':>7}"
     if "longer_than" in figure:
-        return f"{'> ' + duration(figure['longer_than']).strip():>9} {'stopped':>9}"
-    return f"{duration(figure['seconds'])} {ratio(figure['ratio']):>9}"
+        return f"{'> ' + duration(figure['longer_than']).strip():>8} {'-':>7}"
+    return f"{duration(figure['seconds'])} {ratio(figure['ratio']):>7}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them, nine characters wide."""
-    for unit, size in (("s ", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+    """Seconds in the unit that suits them, eight characters wide."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
-            return f"{seconds / size:>6.3g} {unit}"
-    return f"{seconds * 1e9:>6.0f} ns"
+            return f"{f'{seconds / size:.3g} {unit}':>8}"
+    return f"{f'{seconds * 1e9:.0f} ns':>8}"
 
 
 def ratio(value: float) -> str:
