@@ -2,8 +2,8 @@
 
     python benchmarks/flow_bench.py [--rounds 200]
 
-The rounds are interleaved, so that what else the machine does falls on all of them alike. LazyLLM
-is measured as well where it is installed.
+The rounds are interleaved, so that what else the machine does falls on all of them alike. The peers
+are in `core_bench.py`.
 """
 
 from __future__ import annotations
@@ -79,20 +79,9 @@ def main() -> None:
             },
         ),
     }
-    add_lazyllm(tables)
     for title, (calls, goal, contestants) in tables.items():
         show(title, goal, measure(contestants, rounds, calls))
     pool.shutdown()
-
-
-def add_lazyllm(tables: dict[str, Any]) -> None:
-    try:
-        import lazyllm
-    except ImportError:
-        print("LazyLLM is not installed: it is left out (pip install lazyllm)")
-        return
-    tables["10 functions in a row"][2]["LazyLLM"] = lazyllm.pipeline(*[step] * WIDTH)
-    tables["10 functions side by side"][2]["LazyLLM"] = lazyllm.parallel(*[step] * WIDTH)
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""What a registry costs, as ratios to a plain dict, beside MMEngine where it is installed.
+"""What a registry costs, as ratios to a plain dict; `core_bench.py` has MMEngine beside it.
 
     python benchmarks/registry_bench.py [--rounds 60]
 
@@ -43,13 +43,11 @@ WORKS = [
     Work("modcore: build, with a default scope", "R.build(cfg)", BUILD, scope="kid"),
     Work("modcore: build, type is a class", "R.build(by_class)", BUILD),
     Work("modcore: build, with _scope_", "R.build(scoped)", BUILD),
-    Work("MMEngine: build", "M.build(cfg)", BUILD),
     Work("dict: get", GET, GET),
     Work("modcore: get", "R.get(name)", GET, 3),
     Work("modcore: get, from a child registry", "K.get(name)", GET),
     Work("modcore: get, with a scope in the key", "R.get('kid.Thing')", GET),
     Work("modcore: get of a miss", "R.get('Nothing')", GET),
-    Work("MMEngine: get", "M.get(name)", GET),
 ]
 
 
@@ -57,11 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=60, help="rounds (default: 60)")
     rounds = parser.parse_args().rounds
-    names = things()
-    works = [work for work in WORKS if "MMEngine" not in work.name or "M" in names]
-    show(works, measure(works, names, rounds))
-    if "M" not in names:
-        print("\nMMEngine is left out: it is not installed (pip install mmengine-lite).")
+    show(WORKS, measure(WORKS, things(), rounds))
 
 
 def things() -> dict[str, Any]:
@@ -77,12 +71,6 @@ def things() -> dict[str, Any]:
         "scoped": {"type": "Thing", "a": 1, "b": 3, "_scope_": "kid"},
     }
     top.register_module(module=Thing)
-    try:
-        from mmengine.registry import Registry as MMRegistry
-    except ImportError:
-        return names
-    names["M"] = MMRegistry("thing", scope="top")
-    names["M"].register_module(module=Thing)
     return names
 
 

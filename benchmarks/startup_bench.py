@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,29 +98,26 @@ def measure(site: Path, runs: int) -> dict[Measurement, float]:
     """The median CPU seconds of each command, without and with `site`."""
     measurements = [Measurement(command, where) for command in COMMANDS for where in (None, site)]
     seconds: dict[Measurement, list[float]] = {key: [] for key in measurements}
-    for measurement in measurements:  # warms the caches of bytecode and files
-        cpu_seconds(measurement)
+    for command, where in measurements:  # warms the caches of bytecode and files
+        cpu_seconds(COMMANDS[command][0], where)
     for _ in range(runs):
         for measurement in measurements:
-            seconds[measurement].append(cpu_seconds(measurement))
+            arguments, _ = COMMANDS[measurement.command]
+            seconds[measurement].append(cpu_seconds(arguments, measurement.site))
     return {key: statistics.median(values) for key, values in seconds.items()}
 
 
-def cpu_seconds(measurement: Measurement) -> float:
-    """User and system time of one run."""
+def cpu_seconds(arguments: Sequence[str], site: Path | None = None) -> float:
+    """User and system time of one run of this interpreter, with `site` on ``PYTHONPATH``."""
     environ = dict(os.environ)
     environ.pop("PYTHONPATH", None)
-    if measurement.site:
-        environ["PYTHONPATH"] = str(measurement.site)
-    child = subprocess.Popen(
-        [sys.executable, *COMMANDS[measurement.command][0]],
-        env=environ,
-        stdout=subprocess.DEVNULL,
-    )
+    if site:
+        environ["PYTHONPATH"] = str(site)
+    child = subprocess.Popen([sys.executable, *arguments], env=environ, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise SystemExit(f"{measurement.command} failed (exit code {child.returncode})")
+        raise SystemExit(f"{' '.join(arguments)} failed (exit code {child.returncode})")
     return usage.ru_utime + usage.ru_stime
 
 

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from modcore.engine import AsyncEngine, Engine, SamplingParams
     from modcore.errors import CheckpointError, InvalidRequest, ModcoreError, PluginError
     from modcore.flow import (
+        _0,
+        _1,
+        _2,
+        _3,
+        _4,
+        _5,
+        _6,
+        _7,
+        _8,
+        _9,
         barrier,
         bind,
         diverter,
@@ -34,7 +44,7 @@ if TYPE_CHECKING:
         module_register,
     )
     from modcore.plugins import hookimpl
-    from modcore.registry import Registry
+    from modcore.registry import DefaultScope, Registry
     from modcore.training import TrainableModule
 
 __version__ = VERSION
@@ -43,6 +53,16 @@ _HOMES = {
     "engine": ("AsyncEngine", "Engine", "SamplingParams"),
     "errors": ("CheckpointError", "InvalidRequest", "ModcoreError", "PluginError"),
     "flow": (
+        "_0",
+        "_1",
+        "_2",
+        "_3",
+        "_4",
+        "_5",
+        "_6",
+        "_7",
+        "_8",
+        "_9",
         "barrier",
         "bind",
         "diverter",
@@ -63,7 +83,7 @@ _HOMES = {
         "module_register",
     ),
     "plugins": ("hookimpl",),
-    "registry": ("Registry",),
+    "registry": ("DefaultScope", "Registry"),
     "training": ("TrainableModule",),
 }
 
@@ -74,6 +94,7 @@ __all__ = [
     "ActionModule",
     "AsyncEngine",
     "CheckpointError",
+    "DefaultScope",
     "Engine",
     "InvalidRequest",
     "ModcoreError",
@@ -84,6 +105,16 @@ __all__ = [
     "ServerModule",
     "TrainableModule",
     "UrlModule",
+    "_0",
+    "_1",
+    "_2",
+    "_3",
+    "_4",
+    "_5",
+    "_6",
+    "_7",
+    "_8",
+    "_9",
     "__version__",
     "barrier",
     "bind",

@@ -73,6 +73,19 @@ async def test_async_form_says_the_same(flow: Any, place: str) -> None:
     assert caught.value.__notes__ == [place]
 
 
+def test_results_that_do_not_fit_the_form_are_told_where() -> None:
+    with pytest.raises(TypeError) as caught:
+        pipeline(parallel(str, abs).sum)(1)
+    assert caught.value.__notes__ == ["pipeline → step 1 'parallel' → .sum of the results"]
+
+
+@pytest.mark.parametrize("flow", [pipeline(afail), parallel(afail, same), warp(afail)])
+def test_an_error_of_a_coroutine_function_has_no_event_loop_in_its_chain(flow: Any) -> None:
+    with pytest.raises(ValueError, match="mine") as caught:
+        flow(1)
+    assert caught.value.__context__ is None
+
+
 def test_notes_of_others_stay() -> None:
     def noted(_: object) -> None:
         error = ValueError("mine")
@@ -139,9 +152,33 @@ def test_several_failures_are_a_group_in_order_each_with_its_place() -> None:
     ]
 
 
-def test_same_error_from_two_branches_is_one() -> None:
+def group_of(flow: Callable[..., Any]) -> list[Any]:
+    with pytest.raises(ExceptionGroup, match="2 of 2 branches of parallel failed") as caught:
+        flow(1)
+    return list(caught.value.exceptions)
+
+
+def test_same_error_from_two_branches_is_two_each_with_its_place() -> None:
     error, make = ValueError("mine"), together(2)
-    assert place_of(parallel(a=make(error), b=make(error)), 1) == "parallel → branch 'a'"
+    error.add_note("theirs")
+    flow = pipeline(parallel(a=make(error), b=make(error)))
+    for _ in range(2):  # the object that all share is not written on, so nothing adds up
+        members = group_of(flow)
+        assert [(type(each), str(each)) for each in members] == [(ValueError, "mine")] * 2
+        assert [each.__notes__ for each in members] == [
+            ["theirs", "pipeline → step 1 'parallel' → branch 'a'"],
+            ["theirs", "pipeline → step 1 'parallel' → branch 'b'"],
+        ]
+        assert all(each.__traceback__ for each in members)
+
+
+def test_same_error_from_two_branches_when_it_cannot_be_copied_is_raised_itself() -> None:
+    class Numbered(Exception):
+        def __init__(self, number: int, reason: str) -> None:
+            super().__init__(f"{number}: {reason}")
+
+    error, make = Numbered(7, "mine"), together(2)
+    assert group_of(parallel(a=make(error), b=make(error))) == [error, error]
 
 
 @pytest.mark.parametrize("make", [parallel, parallel.sequential])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import gc
 import operator
@@ -118,6 +119,11 @@ def test_dict_of_branches_without_names_is_refused_before_any_runs() -> None:
     assert begun == []
 
 
+def test_a_form_that_is_mistyped_names_the_near_one() -> None:
+    with pytest.raises(AttributeError, match=r"no item 'asdcit'.*did you mean \.asdict\?"):
+        parallel(len).asdcit  # noqa: B018
+
+
 @pytest.mark.parametrize("way", ["threads", None, 2, 1.0, []])
 def test_unknown_way_to_run_is_refused(way: Any) -> None:
     with pytest.raises(InvalidFlow, match="'thread', 'process' or 'async'"):
@@ -158,9 +164,25 @@ def test_warp_takes_one_item_and_has_no_names() -> None:
     assert w(-1) == ("-1",)
 
 
-def test_branches_run_at_the_same_time() -> None:
-    all_here = threading.Barrier(20)
-    assert parallel(*[lambda _: all_here.wait(20) >= 0] * 20)(0) == (True,) * 20
+@pytest.mark.parametrize("width", [2, 3, 10, 60])
+def test_every_branch_begins_while_the_others_wait(width: int) -> None:
+    begun = threading.Barrier(width)
+    for _ in range(20):
+        parallel(*[lambda _: begun.wait(10)] * width)(1)
+    asyncio.run(parallel(*[lambda _: begun.wait(10)] * width).acall(1))
+
+
+def test_branches_that_end_before_a_thread_wakes_have_asked_for_two_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(workers_module.workers, "offer", lambda job: not asked.append(job))
+
+    assert parallel(*[abs] * 100).sum(-1) == 100
+    assert len(asked) == 2
+    for wake in asked:  # too late: nothing is left to do, so nobody else is woken
+        wake()
+    assert len(asked) == 2
 
 
 def test_sequential_branches_run_in_this_thread_in_order() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import modcore
-from modcore.errors import ModcoreError
+from modcore.errors import ModcoreError, PluginError
 from modcore.module.register import ModuleRegister
 from plugin_sites import Site
 
@@ -75,3 +75,50 @@ def test_entry_points_fill_the_same_groups_without_being_imported(
     group = register.group("texts")
     assert "extra_texts" not in sys.modules
     assert group.shout()("hi") == "hi!"
+
+
+def test_a_module_that_cannot_be_used_says_why_and_leaves_its_name_to_others(
+    site: Site, register: ModuleRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("extra", entry_points={"modcore.modules": {"texts.shout": "extra_texts:shout"}})
+    monkeypatch.setenv("MODCORE_DISABLE_PLUGINS", "extra")
+    group = register.group("texts")
+
+    with pytest.raises(AttributeError, match=r"from extra 1\.0 cannot be used: denied by MODCORE_"):
+        group.shout  # noqa: B018
+    register("texts", "shout")(str.upper)
+    assert group.shout()("hi") == "HI"
+
+
+def test_a_module_that_two_packages_bring_names_both_and_the_cure(
+    site: Site, register: ModuleRegister
+) -> None:
+    for dist in ("alpha", "beta"):
+        site.install(dist, entry_points={"modcore.modules": {"texts.shout": f"{dist}_t:shout"}})
+
+    with pytest.raises(
+        ModcoreError, match=r"claimed by alpha 1\.0 and beta 1\.0; uninstall the one"
+    ):
+        register.group("texts").shout  # noqa: B018
+
+
+def test_a_broken_module_names_its_package_and_the_pip_line(
+    site: Site, register: ModuleRegister
+) -> None:
+    site.install("extra", entry_points={"modcore.modules": {"texts.shout": "no_such:shout"}})
+
+    with pytest.raises(ModcoreError, match=r"plugin extra 1\.0 is broken: .*try: pip install"):
+        register.group("texts").shout  # noqa: B018
+
+
+def test_a_module_that_cannot_be_called_names_its_package(
+    site: Site, register: ModuleRegister
+) -> None:
+    site.install(
+        "extra",
+        entry_points={"modcore.modules": {"texts.shout": "extra_texts:shout"}},
+        modules={"extra_texts": "shout = 7"},
+    )
+
+    with pytest.raises(PluginError, match=r"extra 1\.0\) is 7, which cannot be called"):
+        register.group("texts").shout  # noqa: B018

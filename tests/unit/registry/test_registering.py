@@ -214,6 +214,17 @@ def test_unregister_takes_a_name_out_for_every_registry_that_saw_it(models: Regi
         child.unregister("Net")
 
 
+def test_a_name_that_a_registry_does_not_hold_itself_names_the_near_one(models: Registry) -> None:
+    models.register_module(module=define())
+
+    for miss in (models.unregister, models.module_dict.__getitem__):
+        with pytest.raises(RegistryMiss, match=r"'Nett' is not registered in .* mean 'Net'\?"):
+            miss("Nett")
+    assert models.module_dict.get("Nett") is None
+    with pytest.raises(KeyError, match="7 is not registered"):
+        models.module_dict[7]  # type: ignore[index]
+
+
 def test_replacing_by_force_is_seen_where_the_former_was_built(models: Registry) -> None:
     child = Registry("model", parent=models, scope="child")
     models.register_module(name="f", module=lambda: "former")

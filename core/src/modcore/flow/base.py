@@ -51,7 +51,10 @@ class Flow:
             raise AttributeError(f"{self._kind} has no attribute {name!r}", name=name, obj=self)
         if name in self._names:
             return self._functions[self._names.index(name)]
-        raise AttributeError(self._no_item(name), name=name, obj=self)
+        own = [each for each in dir(type(self)) if not each.startswith("_")]
+        near = difflib.get_close_matches(name, own, 1)
+        hint = f"; did you mean .{near[0]}?" if near else ""
+        raise AttributeError(f"{self._no_item(name)}{hint}", name=name, obj=self)
 
     def __enter__(self) -> Self:
         return self

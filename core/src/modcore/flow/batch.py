@@ -49,6 +49,7 @@ class Batch:
         self._lock = threading.Lock()
         self._todo = deque(range(len(calls)))
         self._running = 0
+        self._helpers = len(calls) - 1  # how many threads may still be asked to help
         self._ended = threading.Event()
         if not calls:
             self._ended.set()
@@ -65,14 +66,24 @@ class Batch:
     def start(self) -> None:
         """Have it worked off by other threads."""
         if self._todo:
-            workers.start(self.work)
-            self.ask_for_help()
+            workers.start(self._help)
 
     def ask_for_help(self) -> None:
-        """Get a thread for each call but one, as far as there may be more threads."""
-        for _ in range(len(self._calls) - 1):
-            if not workers.offer(self.work):
-                break
+        """Wake two threads, each of which wakes two more, until there is one for each call but one.
+
+        So calls that are over before the first is awake have not woken the others for nothing.
+        """
+        for _ in range(2):
+            with self._lock:
+                if not self._todo or not self._helpers:
+                    return
+                self._helpers -= 1
+            if not workers.offer(self._help):
+                return
+
+    def _help(self) -> None:
+        self.ask_for_help()
+        self.work()
 
     def get_help(self) -> None:
         """See to it that what is left is begun although this thread is about to wait."""

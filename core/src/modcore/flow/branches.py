@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from modcore.flow.barrier import Meeting, Seat, seat
 from modcore.flow.batch import Batch, run_with_helpers
 from modcore.flow.calls import Call
 from modcore.flow.errors import BarrierBroken
+from modcore.flow.places import copy_of
 
 
 class Branch:
@@ -111,10 +113,10 @@ async def in_tasks(
 
     Without `meet` they are no branches of one parallel, and a barrier in them is an error.
     """
-    return await _Mixed(kind, calls, on_loop, meet).run()
+    return await _TasksAndThreads(kind, calls, on_loop, meet).run()
 
 
-class _Mixed:
+class _TasksAndThreads:
     """Branches of which some are tasks and some run in threads."""
 
     def __init__(
@@ -214,13 +216,15 @@ def results_of(
 def _error_of(
     kind: str, calls: Sequence[Call], failures: Mapping[int, BaseException]
 ) -> BaseException:
+    raised = Counter(map(id, failures.values()))
     errors: list[Exception] = []
     for number, error in sorted(failures.items()):
         if not isinstance(error, Exception):
             return error
-        if not any(error is each for each in errors):
-            calls[number].failed(error, kind)
-            errors.append(error)
+        if raised[id(error)] > 1:  # a future that several wait for raises one object in all of them
+            error = copy_of(error)
+        calls[number].failed(error, kind)
+        errors.append(error)
     # Who only waited for a branch that failed has nothing to say that its error does not.
     causes = [e for e in errors if not (isinstance(e, BarrierBroken) and e.because_of_failure)]
     errors = causes or errors

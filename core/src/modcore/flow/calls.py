@@ -90,14 +90,20 @@ def settled(value: Any) -> Any:
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run `coroutine` to its end; in a thread of its own where this one has a running loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _has_running_loop():
         return asyncio.run(coroutine)
     context = contextvars.copy_context()
     batch = Batch([functools.partial(context.run, asyncio.run, coroutine)])
     run_elsewhere(batch)
     return batch.only_result()
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _acall_of(function: Any) -> Callable[..., Any] | None:

@@ -60,8 +60,7 @@ class loop(pipeline):  # noqa: N801 - the seeds' name
         value = one_value(args)
         rounds = itertools.count(1) if self._count is None else range(1, self._count + 1)
         for number in rounds:
-            body = super()._script(arguments(value), kwargs, outputs)
-            value = yield from _in_round(number, body)
+            value = yield from self._through(value, kwargs, outputs, f"round {number}, ")
             kwargs = {}
             if self._stop_condition is not None:
                 judged, value = self._split(value)
@@ -92,15 +91,3 @@ class loop(pipeline):  # noqa: N801 - the seeds' name
         drawing.edges(ends, start)
         drawing.edges([(end, "again") for end, _ in super()._draw(drawing, [(start, "")])], start)
         return [(start, "done")]
-
-
-def _in_round(number: int, body: Script) -> Script:
-    """`body`, whose calls say in which round they are."""
-    result = None
-    while True:
-        try:
-            call = body.send(result)
-        except StopIteration as done:
-            return done.value
-        call.part = f"round {number}, {call.part}"
-        result = yield call

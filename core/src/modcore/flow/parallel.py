@@ -12,6 +12,7 @@ from modcore.flow.branches import ain_turn, in_tasks, in_threads, in_turn
 from modcore.flow.calls import Call, needs_loop, prefers_loop, run
 from modcore.flow.errors import InvalidFlow
 from modcore.flow.mermaid import Drawing, Ends
+from modcore.flow.places import add_place
 from modcore.flow.values import arguments, package, plain
 
 Concurrency = bool | Literal["thread", "process", "async"]
@@ -137,7 +138,14 @@ class parallel(Flow):  # noqa: N801 - the seeds' name
 
     def _finished(self, results: list[Any]) -> Any:
         values = [plain(result) for result in results]
-        return package.of(values) if self._form is None else self._form[1](values)
+        if self._form is None:
+            return package.of(values)
+        name, form = self._form
+        try:
+            return form(values)
+        except Exception as error:
+            add_place(error, self._kind, f".{name} of the results")
+            raise
 
     def _parts(self) -> tuple[str, ...]:
         """Where an error was: ``branch 'b'``, with its number where two are called b."""

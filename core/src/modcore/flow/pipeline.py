@@ -73,7 +73,7 @@ class pipeline(Flow):  # noqa: N801 - the seeds' name
                     value = run(value)
         except Exception as error:
             number = len(functions) - length_hint(left) - 1
-            self._call(functions, number, ()).failed(error, self._kind)
+            Call(functions[number], (), self._part(number)).failed(error, self._kind)
             raise
         return value
 
@@ -95,26 +95,23 @@ class pipeline(Flow):  # noqa: N801 - the seeds' name
         kwargs: Mapping[str, Any],
         outputs: dict[int, Any] | None = None,
     ) -> Script:
-        functions = self._functions
-        if kwargs and not functions:
+        if kwargs and not self._functions:
             raise TypeError(f"{self._kind} has no items to take {', '.join(kwargs)}")
-        value = one_value(args)
-        for number in range(len(functions)):
-            value = yield self._call(functions, number, arguments(value), kwargs)
+        return self._through(one_value(args), kwargs, outputs)
+
+    def _through(
+        self, value: Any, kwargs: Mapping[str, Any], outputs: dict[int, Any] | None, when: str = ""
+    ) -> Script:
+        """Once through the items; `when` goes before what says where an error was."""
+        for number, function in enumerate(self._functions):
+            value = yield Call(function, arguments(value), when + self._part(number), kwargs)
             kwargs = {}
             if outputs is not None:
                 outputs[number] = value
         return value
 
-    def _call(
-        self,
-        functions: tuple[Callable[..., Any], ...],
-        number: int,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Call:
-        part = f"step {number + 1} {self._label(number)!r}"
-        return Call(functions[number], args, part, kwargs or {})
+    def _part(self, number: int) -> str:
+        return f"step {number + 1} {self._label(number)!r}"
 
     def _draw(self, drawing: Drawing, ends: Ends) -> Ends:
         for number in range(len(self._functions)):

@@ -9,6 +9,10 @@ becoming several.
 from __future__ import annotations
 
 import contextlib
+import copy
+from typing import TypeVar
+
+E = TypeVar("E", bound=Exception)
 
 ARROW = " → "
 
@@ -31,6 +35,22 @@ def add_place(error: BaseException, kind: str, part: str, *, inside_flow: bool =
         for member in error.exceptions:
             if _place_of(member) is not None:
                 add_place(member, kind, part, inside_flow=inside_flow)
+
+
+def copy_of(error: E) -> E:
+    """`error` again, with notes of its own; itself where its class has no way to be copied."""
+    try:
+        twin = copy.copy(error)
+        if type(twin) is not type(error) or twin.args != error.args:
+            return error  # its constructor makes another message of the message
+        twin.__traceback__ = error.__traceback__
+        twin.__cause__, twin.__context__ = error.__cause__, error.__context__
+        twin.__suppress_context__ = error.__suppress_context__
+        if hasattr(error, "__notes__"):
+            twin.__notes__ = list(error.__notes__)
+    except Exception:
+        return error
+    return twin
 
 
 def _write(error: BaseException, here: str, inside_flow: bool) -> None:

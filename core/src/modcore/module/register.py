@@ -12,12 +12,15 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from modcore.errors import ModcoreError
+from modcore.errors import ModcoreError, PluginError
 from modcore.module.base import ModuleBase
 from modcore.plugins.discovery import MODULES
-from modcore.registry import Entry, Registry
+from modcore.registry import Registry
+
+if TYPE_CHECKING:
+    from modcore.plugins.ids import InstalledEntry
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -29,6 +32,14 @@ class ModuleGroup:
         self._name = name
         self._register = register
         self._registry = Registry(name, scope=name)
+        self._faults: dict[str, str] = {}  # what packages bring that cannot be used, and why
+
+    def _add(self, entry: InstalledEntry) -> None:
+        """Take what packages bring; what cannot be used takes nobody's name."""
+        if entry.fault:
+            self._faults[entry.name] = entry.fault
+        else:
+            self._registry.add(entry)
 
     def __getattr__(self, name: str) -> Callable[..., ModuleBase]:
         found = self._registry.get(name)
@@ -37,6 +48,9 @@ class ModuleGroup:
             found = self._registry.get(name)
         if found is None:
             raise AttributeError(self._miss(name))
+        if not callable(found):  # only packages bring what nobody has looked at
+            brought = self._registry.entries[name].describe()
+            raise PluginError(f"{brought} is {found!r}, which cannot be called; report it there.")
         return (
             found if inspect.isclass(found) and issubclass(found, ModuleBase) else _module_of(found)
         )
@@ -53,6 +67,7 @@ class ModuleGroup:
         hint = (
             f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."
         )
+        hint = self._faults.get(name, hint)
         return f"there is no module {name!r} in the group {self._name!r}; {hint}"
 
 
@@ -102,16 +117,17 @@ class ModuleRegister:
 
     def read_entry_points(self) -> None:
         """Put what packages register into the groups; done once, when something is not found."""
+        from modcore.plugins.ids import InstalledEntry, by_id
         from modcore.plugins.verdicts import list_plugins
 
         with self._lock:
             if self._has_plugins:
                 return
-            for entry in list_plugins():
-                group, dot, name = entry.id.partition(".")
-                if entry.group == MODULES and entry.status == "ok" and dot and group.isidentifier():
+            for key, claims in by_id(list_plugins(), MODULES).items():
+                group, dot, name = key.partition(".")
+                if dot and group.isidentifier():
                     self._groups.setdefault(group, ModuleGroup(group, self))
-                    self._groups[group]._registry.add(Entry(name, entry.target, entry.provenance))
+                    self._groups[group]._add(InstalledEntry(name, claims))
             self._has_plugins = True
 
 

@@ -21,9 +21,9 @@ import pluggy
 
 from modcore.errors import PluginError
 from modcore.plugins import hookspecs
-from modcore.plugins.catalogue import PACKAGES
 from modcore.plugins.commands import CommandTable
 from modcore.plugins.discovery import HOOKS, TEXT_MODELS, VISION_MODELS, PluginEntry
+from modcore.plugins.ids import package_hint, registry_of
 from modcore.plugins.implementations import implementations, is_wrapper
 from modcore.plugins.loading import (
     broken,
@@ -31,13 +31,13 @@ from modcore.plugins.loading import (
     import_timeout,
     isolated,
     isolated_wrapper,
-    load,
     load_all_within,
     noted,
     remedy,
 )
 from modcore.plugins.records import BuildOptions, ModelMatch, Service, ServiceSpec
-from modcore.plugins.verdicts import claimed_twice, list_plugins
+from modcore.plugins.verdicts import list_plugins
+from modcore.registry import Registry
 
 STRICT = "MODCORE_STRICT_PLUGINS"
 DEFAULT_TIMEOUT = 3.0  # seconds that a module with hooks may take to import
@@ -62,7 +62,7 @@ class PluginManager:
     ) -> None:
         self._environ = os.environ if environ is None else environ
         self._given = entries
-        self._resolved: dict[tuple[str, str], Any] = {}
+        self._registries: dict[str, Registry] = {}
         self._lock = threading.RLock()
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
@@ -75,40 +75,28 @@ class PluginManager:
         """Every entry of every installed plugin, with its verdict."""
         return list_plugins(self._environ) if self._given is None else self._given
 
-    def claims(self, group: str, id: str) -> list[PluginEntry]:
-        """The entries called `id` in `group`, whatever their status."""
-        return [entry for entry in self.entries if (entry.group, entry.id) == (group, id)]
+    def registry(self, group: str) -> Registry:
+        """The ids of `group`, as a registry like any other; nothing is imported to fill it."""
+        with self._lock:
+            if group not in self._registries:
+                self._registries[group] = registry_of(self.entries, group)
+            return self._registries[group]
 
     def resolve(self, group: str, id: str) -> Any:
         """The object registered as `id` in `group`; it is imported now and kept.
 
         Raises PluginError when the id is unknown, blocked, incompatible, claimed twice or broken.
         """
-        key = (group, id)
-        with self._lock:
-            if key not in self._resolved:
-                self._resolved[key] = load(self.usable_entry(group, id))
-            return self._resolved[key]
-
-    def usable_entry(self, group: str, id: str) -> PluginEntry:
-        """The one entry that `id` stands for; raises PluginError as `resolve` does."""
-        claims = self.claims(group, id)
-        usable = [entry for entry in claims if entry.status in ("ok", "duplicate")]
-        if len(usable) == 1:
-            return usable[0]
-        if usable:
-            raise PluginError(claimed_twice(usable))
-        if claims:
-            raise PluginError(f"{claims[0].describe()} cannot be used: {claims[0].error}")
-        raise PluginError(self._unknown_id(group, id))
+        found = self.registry(group).get(id)
+        if found is None:
+            raise PluginError(self._unknown_id(group, id))
+        return found
 
     def _unknown_id(self, group: str, id: str) -> str:
-        known = sorted({entry.id for entry in self.entries if entry.group == group})
+        known = sorted(self.registry(group))
         close = difflib.get_close_matches(id, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}."
-        if package := PACKAGES.get(id):
-            hint = f"install the package that does: pip install {package}"
-        return f"no installed plugin registers {id!r} in {group}; {hint}"
+        return f"no installed plugin registers {id!r} in {group}; {package_hint(id) or hint}"
 
     # Hooks, one method each
 
@@ -239,8 +227,8 @@ class PluginManager:
         return [
             entry
             for group in (TEXT_MODELS, VISION_MODELS)
-            for entry in self.claims(group, id)
-            if entry.status in ("ok", "duplicate")
+            for entry in self.entries
+            if (entry.group, entry.id) == (group, id) and entry.status in ("ok", "duplicate")
         ]
 
     @property

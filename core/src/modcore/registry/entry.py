@@ -33,12 +33,15 @@ class Entry:
         """The object, imported if need be; what an import raises is kept in `error` and raised."""
         if self.loaded is None:
             try:
-                self.loaded = _import(self.value)
+                self.loaded = self._load()
             except (Exception, SystemExit) as error:
                 self.error = error
                 raise
             self.error = None
         return self.loaded
+
+    def _load(self) -> Any:
+        return _import(self.value)
 
     def present(self) -> Any:
         """The object if it is there without an import, else None."""

@@ -28,6 +28,13 @@ def explain_miss(registry: Registry, key: str) -> str:
     )
 
 
+def explain_absent(registry: Registry, name: str) -> str:
+    """The explanation of a name that `registry` does not hold itself, whatever is around it."""
+    near = difflib.get_close_matches(str(name), registry, 3)
+    hint = [f"Did you mean {' or '.join(map(repr, near))}?"] if near else []
+    return _sentences(f"{name!r} is not registered in {registry.path} itself.", *hint)
+
+
 def explain_conflict(registry: Registry, key: str, claims: Iterable[Entry]) -> str:
     """Who claims a key, and what to do about it."""
     claimed = " and by ".join(entry.describe() for entry in claims)

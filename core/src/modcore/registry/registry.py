@@ -22,7 +22,7 @@ from modcore.registry.build import add_note, build_from_cfg
 from modcore.registry.entry import Entry
 from modcore.registry.errors import BrokenEntry, RegistryConflict, RegistryMiss
 from modcore.registry.locations import Locations
-from modcore.registry.miss import explain_broken, explain_conflict, explain_miss
+from modcore.registry.miss import explain_absent, explain_broken, explain_conflict, explain_miss
 from modcore.registry.naming import check_thing, checked_names, names_for
 from modcore.registry.scope import DefaultScope, current_scope
 from modcore.registry.table import ModuleDict, render
@@ -148,8 +148,7 @@ class Registry(Node):
     def unregister(self, name: str) -> None:
         """Take a name out; raises RegistryMiss when it is not registered here."""
         with self._lock:
-            if name not in self._claims:
-                raise RegistryMiss(f"{name!r} is not registered in {self.path} itself.")
+            self._own_claims(name)
             del self._claims[name]
             self._forget()
 
@@ -192,7 +191,8 @@ class Registry(Node):
         try:
             return self._cache[key]
         except (KeyError, TypeError):
-            return self._resolve(key)
+            pass  # and go on out here, where what is raised has no KeyError of ours in its chain
+        return self._resolve(key)
 
     def lookup(self, key: str) -> Any:
         """As `get`, from the registry of the default scope if there is one.
@@ -210,8 +210,16 @@ class Registry(Node):
         return found
 
     def own(self, name: str) -> Any:
-        """The object registered here, and not in a parent, under `name`, as `module_dict` has it."""
-        return self._object(name, self._claims[name])
+        """The object registered here, and not in a parent, under `name`, as `module_dict` has it.
+
+        Raises RegistryMiss when there is none.
+        """
+        return self._object(name, self._own_claims(name))
+
+    def _own_claims(self, name: str) -> Claims:
+        if name not in self._claims:
+            raise RegistryMiss(explain_absent(self, name))
+        return self._claims[name]
 
     def explain(self, key: str) -> list[str]:
         """Each step of the search for `key`, as sentences."""
@@ -278,12 +286,13 @@ class Registry(Node):
         if args or kwargs or self.build_func is not build_from_cfg:
             return self.build_func(cfg, *args, **kwargs, registry=self)
         # What has been built before is a dict hit.
+        kind = None
         try:
             arguments = {**cfg}
             kind = self._known[current_scope()][arguments.pop("type")]
         except (KeyError, TypeError):
-            return build_from_cfg(cfg, self)
-        if "_scope_" in arguments:
+            pass  # as in `get`
+        if kind is None or "_scope_" in arguments:
             return build_from_cfg(cfg, self)
         try:
             return kind(**arguments)
