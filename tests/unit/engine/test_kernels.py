@@ -209,6 +209,28 @@ def test_native_attention_in_bfloat16_over_many_keys(head_dim: int) -> None:
     torch.testing.assert_close(out.float(), expected, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("head_dim", [2, 16, 40, 64, 80, 128, 256])
+@pytest.mark.parametrize(("window", "alibi"), [(None, False), (7, False), (100, True), (None, True)])
+@pytest.mark.parametrize("heads", [2, 6, 14])
+def test_native_prefill_in_bfloat16_is_the_formula(
+    head_dim: int, window: int | None, alibi: bool, heads: int
+) -> None:
+    torch.manual_seed(head_dim)
+    new = [1, 1, 3, 64, 65, 130]
+    lengths = [4, 1, 3, 70, 200, 131]
+    state, _ = batch_of(lengths, new, 2)
+    keys, values = (torch.randn(sum(lengths) + 1, 2, head_dim).bfloat16() for _ in range(2))
+    q = torch.randn(sum(new) - 2, heads, head_dim).bfloat16()
+    slopes = torch.rand(heads) / 10 if alibi else None
+    scale = head_dim**-0.5
+    native = kernels_called("native", torch.bfloat16)
+    out = native.context_attention(q, keys, values, state, scale, window, slopes)
+    expected = TorchKernels().context_attention(
+        q.float(), keys.float(), values.float(), state, scale, window, slopes
+    )
+    torch.testing.assert_close(out.float(), expected, rtol=2e-2, atol=2e-2)
+
+
 def test_native_attention_shows_what_is_not_finite() -> None:
     state, memory = batch_of([4, 4], [1, 1], 2)
     memory.keys[0][state.b_loc[0, 1]] = float("nan")

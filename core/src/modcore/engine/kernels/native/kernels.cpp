@@ -240,6 +240,186 @@ void store(const T* x, int64_t x_stride, const int64_t* rows, T* to, int64_t tok
     for (int64_t t = 0; t < tokens; t++) std::memcpy(to + rows[t] * width, x + t * x_stride, width * sizeof(T));
 }
 
+#if defined(__AVX512BF16__) && defined(__AVX512F__)
+#define HAS_CONTEXT_ATTENTION 1
+
+inline __m512 exp512(__m512 x) {
+    x = _mm512_max_ps(_mm512_min_ps(_mm512_set1_ps(88.0f), x), _mm512_set1_ps(-87.0f));
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)), 8);
+    x = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    x = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), x);
+    __m512 p = _mm512_set1_ps(1.9875691500e-4f);
+    for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+        p = _mm512_fmadd_ps(p, x, _mm512_set1_ps(c));
+    p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(x, x), x), _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+// out[r][0 .. 64) (+)= the products of ROWS rows of pairs `left` with `packed` [pairs][64][2].
+template <int ROWS, int VECTORS>
+inline void tile(const bfloat16* const* left, const bfloat16* packed, int pairs, __m512 (&sum)[ROWS][VECTORS]) {
+    for (int p = 0; p < pairs; p++) {
+        __m512bh right[VECTORS];
+        for (int v = 0; v < VECTORS; v++)
+            right[v] = (__m512bh)_mm512_loadu_si512(packed + (int64_t(p) * 64 + v * 16) * 2);
+        for (int r = 0; r < ROWS; r++) {
+            int32_t pair;
+            std::memcpy(&pair, left[r] + 2 * p, 4);
+            __m512bh wide = (__m512bh)_mm512_set1_epi32(pair);
+            for (int v = 0; v < VECTORS; v++) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], wide, right[v]);
+        }
+    }
+}
+
+constexpr int KEYS = 64;  // keys at a time; dim is taken in stretches of 64 too
+
+struct Chunk {  // some queries of one request, for one KV head
+    const bfloat16* q;       // of the first query token and the first head of the group
+    const int64_t* rows;     // of the request's tokens
+    int64_t first_position;  // of the first query token
+    int queries;
+    bfloat16* out;
+};
+
+struct Scratch {
+    std::vector<bfloat16> keys, values, weights;
+    std::vector<float> sums, most, total;
+    std::vector<const bfloat16*> left;
+    std::vector<bfloat16> nothing;
+};
+
+void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, int64_t row_stride,
+                  int64_t q_stride, int64_t out_stride, int group, int dim, float scale, int64_t window,
+                  const float* slopes, Scratch& s) {
+    int rows = c.queries * group, padded = (rows + 3) / 4 * 4, stretches = (dim + 63) / 64;
+    s.keys.resize(int64_t(dim / 2) * KEYS * 2);
+    s.values.resize(int64_t(stretches) * (KEYS / 2) * 64 * 2);
+    s.weights.resize(int64_t(padded) * KEYS);
+    s.sums.assign(int64_t(padded) * stretches * 64, 0.0f);
+    s.most.assign(padded, -INFINITY);
+    s.total.assign(padded, 0.0f);
+    s.nothing.assign(dim, bfloat16{0});
+    s.left.resize(padded);
+    for (int r = 0; r < padded; r++)
+        s.left[r] = r < rows ? c.q + (r / group) * q_stride + (r % group) * dim : s.nothing.data();
+    int64_t end = c.first_position + c.queries;  // keys that the last query sees
+    int64_t begin = window > 0 ? std::max<int64_t>(0, c.first_position - window + 1) : 0;
+    __m512 lanes = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    for (int64_t start = begin; start < end; start += KEYS) {
+        int count = int(std::min<int64_t>(KEYS, end - start));
+        // Keys by pairs of dimensions [dim / 2][KEYS][2], values by pairs of keys [KEYS / 2][64][2].
+        if (count < KEYS) {
+            std::fill(s.keys.begin(), s.keys.end(), bfloat16{0});
+            std::fill(s.values.begin(), s.values.end(), bfloat16{0});
+        }
+        for (int j = 0; j < count; j++) {
+            const bfloat16* key = keys + c.rows[start + j] * row_stride;
+            const bfloat16* value = values + c.rows[start + j] * row_stride;
+            uint32_t* to = reinterpret_cast<uint32_t*>(s.keys.data()) + j;
+            for (int p = 0; p < dim / 2; p++) std::memcpy(to + int64_t(p) * KEYS, key + 2 * p, 4);
+            for (int t = 0; t < stretches; t++) {
+                bfloat16* pair = s.values.data() + ((int64_t(t) * (KEYS / 2) + j / 2) * 64) * 2 + (j & 1);
+                int width = std::min(64, dim - t * 64);
+                for (int d = 0; d < width; d++) pair[2 * d] = value[t * 64 + d];
+            }
+        }
+        for (int r = 0; r < padded; r += 4) {
+            __m512 score[4][4] = {};
+            tile<4, 4>(&s.left[r], s.keys.data(), dim / 2, score);
+            for (int i = 0; i < 4; i++) {
+                int row = r + i;
+                int64_t position = c.first_position + row / group;
+                int64_t seen = row < rows ? position - start + 1 : 0;            // keys of the block up to itself
+                int64_t hidden = window > 0 ? position - window + 1 - start : 0;  // and too far back
+                __m512 scaled[4];
+                __m512 high = _mm512_set1_ps(-INFINITY);
+                __mmask16 visible[4];
+                for (int v = 0; v < 4; v++) {
+                    int64_t last = std::min<int64_t>(16, std::max<int64_t>(0, seen - v * 16));
+                    int64_t first = std::min<int64_t>(16, std::max<int64_t>(0, hidden - v * 16));
+                    visible[v] = __mmask16(((1u << last) - 1) & ~((1u << first) - 1));
+                    scaled[v] = _mm512_mul_ps(score[i][v], _mm512_set1_ps(scale));
+                    if (slopes) {
+                        __m512 distance = _mm512_sub_ps(_mm512_set1_ps(float(position - start - v * 16)), lanes);
+                        scaled[v] = _mm512_fnmadd_ps(_mm512_set1_ps(slopes[row % group]), distance, scaled[v]);
+                    }
+                    high = _mm512_mask_max_ps(high, visible[v], high, scaled[v]);
+                }
+                float before = s.most[row];
+                float most = std::max(before, _mm512_reduce_max_ps(high));
+                bfloat16* weights = s.weights.data() + int64_t(row) * KEYS;
+                if (most == -INFINITY) {
+                    std::memset(weights, 0, KEYS * sizeof(bfloat16));
+                    continue;
+                }
+                __m512 sum = _mm512_setzero_ps(), weight[4];
+                for (int v = 0; v < 4; v++) {
+                    weight[v] = _mm512_maskz_mov_ps(visible[v], exp512(_mm512_sub_ps(scaled[v], _mm512_set1_ps(most))));
+                    sum = _mm512_add_ps(sum, weight[v]);
+                }
+                for (int v = 0; v < 4; v += 2)
+                    _mm512_storeu_si512(weights + v * 16, (__m512i)_mm512_cvtne2ps_pbh(weight[v + 1], weight[v]));
+                float shrink = before == -INFINITY ? 0.0f : std::exp(before - most);
+                s.total[row] = s.total[row] * shrink + _mm512_reduce_add_ps(sum);
+                s.most[row] = most;
+                if (shrink != 1.0f) {
+                    float* to = s.sums.data() + int64_t(row) * stretches * 64;
+                    for (int d = 0; d < stretches * 64; d++) to[d] *= shrink;
+                }
+            }
+            const bfloat16* left[4];
+            for (int i = 0; i < 4; i++) left[i] = s.weights.data() + int64_t(r + i) * KEYS;
+            for (int t = 0; t < stretches; t++) {
+                __m512 sums[4][4];
+                float* to = s.sums.data() + (int64_t(r) * stretches + t) * 64;
+                for (int i = 0; i < 4; i++)
+                    for (int v = 0; v < 4; v++) sums[i][v] = _mm512_loadu_ps(to + i * stretches * 64 + v * 16);
+                tile<4, 4>(left, s.values.data() + int64_t(t) * (KEYS / 2) * 64 * 2, (count + 1) / 2, sums);
+                for (int i = 0; i < 4; i++)
+                    for (int v = 0; v < 4; v++) _mm512_storeu_ps(to + i * stretches * 64 + v * 16, sums[i][v]);
+            }
+        }
+    }
+    for (int row = 0; row < rows; row++) {
+        const float* from = s.sums.data() + int64_t(row) * stretches * 64;
+        bfloat16* to = c.out + (row / group) * out_stride + (row % group) * dim;
+        for (int d = 0; d < dim; d++) narrow(from[d] / s.total[row], to[d]);
+    }
+}
+
+// q [tokens, heads, dim] of several requests, one behind the other; counts[r] new tokens of lengths[r].
+void context_attention(const bfloat16* q, const bfloat16* keys, const bfloat16* values, const int64_t* b_loc,
+                       int64_t loc_stride, const int64_t* lengths, const int64_t* counts, int64_t batch,
+                       int64_t heads, int64_t kv_heads, int64_t dim, int64_t q_stride, float scale, int64_t window,
+                       const float* slopes, bfloat16* out, int64_t threads) {
+    int group = int(heads / kv_heads), queries = std::max(8, 128 / group);
+    std::vector<std::pair<Chunk, int64_t>> tasks;
+    int64_t token = 0;
+    for (int64_t r = 0; r < batch; token += counts[r], r++)
+        for (int64_t from = 0; from < counts[r]; from += queries)
+            for (int64_t k = 0; k < kv_heads; k++)
+                tasks.push_back({Chunk{q + (token + from) * q_stride + k * group * dim, b_loc + r * loc_stride,
+                                       lengths[r] - counts[r] + from, int(std::min<int64_t>(queries, counts[r] - from)),
+                                       out + ((token + from) * heads + k * group) * dim},
+                                 k});
+#pragma omp parallel num_threads(threads)
+    {
+        Scratch scratch;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = int64_t(tasks.size()) - 1; i >= 0; i--) {  // the last queries see most
+            int64_t k = tasks[i].second;
+            attend_chunk(tasks[i].first, keys + k * dim, values + k * dim, kv_heads * dim, q_stride, heads * dim,
+                         group, int(dim), scale, window, slopes ? slopes + k * group : nullptr, scratch);
+        }
+    }
+}
+#else
+#define HAS_CONTEXT_ATTENTION 0
+void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, const int64_t*,
+                       const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t, const float*,
+                       bfloat16*, int64_t) {}
+#endif
+
 }  // namespace
 
 #define EXPORT(T, NAME)                                                                                              \
@@ -268,3 +448,13 @@ void store(const T* x, int64_t x_stride, const int64_t* rows, T* to, int64_t tok
 
 EXPORT(bfloat16, bf16)
 EXPORT(float, f32)
+
+// Whether context_attention_bf16 is there: it needs the processor's bfloat16 products.
+extern "C" int64_t has_context_attention() { return HAS_CONTEXT_ATTENTION; }
+extern "C" void context_attention_bf16(const bfloat16* q, const bfloat16* k, const bfloat16* v, const int64_t* loc,
+                                       int64_t stride, const int64_t* lengths, const int64_t* counts, int64_t batch,
+                                       int64_t heads, int64_t kv, int64_t dim, int64_t q_stride, float scale,
+                                       int64_t window, const float* slopes, bfloat16* out, int64_t threads) {
+    context_attention(q, k, v, loc, stride, lengths, counts, batch, heads, kv, dim, q_stride, scale, window, slopes,
+                      out, threads);
+}

@@ -33,6 +33,12 @@ class NativeKernels(TorchKernels):
             "token_attention", *[pointer] * 4, number, pointer, *[number] * 5, real, number,
             pointer, pointer, number,
         )  # fmt: skip
+        self._context_attention = None
+        if dtype == torch.bfloat16 and library.has_context_attention():
+            self._context_attention = function(
+                "context_attention", *[pointer] * 4, number, pointer, pointer, *[number] * 5, real,
+                number, pointer, pointer, number,
+            )  # fmt: skip
         self._rms_norm = function("rms_norm", *[pointer] * 3, number, number, real, number)
         self._rotary = function("rotary", pointer, number, *[pointer] * 3, *[number] * 4)
         self._gated_silu = function("gated_silu", pointer, pointer, *[number] * 3)
@@ -99,6 +105,37 @@ class NativeKernels(TorchKernels):
         self._token_attention(
             q.data_ptr(), keys.data_ptr(), values.data_ptr(), state.b_loc.data_ptr(),
             state.b_loc.stride(0), state.b_seq_len.data_ptr(), batch, heads, keys.shape[1], dim,
+            q.stride(0), scale, sliding_window or 0,
+            alibi_slopes.data_ptr() if alibi_slopes is not None else None, out.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return out
+
+    def context_attention(
+        self,
+        q: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        state: InferStateInfo,
+        scale: float,
+        sliding_window: int | None,
+        alibi_slopes: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `Kernels.context_attention`: in bfloat16, where the processor multiplies it."""
+        tokens, heads, dim = q.shape
+        if self._context_attention is None or dim % 2:
+            return super().context_attention(
+                q, keys, values, state, scale, sliding_window, alibi_slopes
+            )
+        if q.stride(2) != 1 or q.stride(1) != dim:
+            q = q.contiguous()
+        out = torch.empty(tokens, heads, dim, dtype=q.dtype)
+        first = state.decode_size
+        b_loc, lengths = state.b_loc[first:], state.b_seq_len[first:]
+        counts = torch.tensor(state.new_tokens[first:])
+        self._context_attention(
+            q.data_ptr(), keys.data_ptr(), values.data_ptr(), b_loc.data_ptr(), b_loc.stride(0),
+            lengths.data_ptr(), counts.data_ptr(), len(counts), heads, keys.shape[1], dim,
             q.stride(0), scale, sliding_window or 0,
             alibi_slopes.data_ptr() if alibi_slopes is not None else None, out.data_ptr(),
             torch.get_num_threads(),
