@@ -24,6 +24,13 @@ class Worker(modcore.ModuleBase):
     def fail(self, message: str) -> None:
         raise LookupError(message)
 
+    def fail_severally(self) -> None:
+        inner = ExceptionGroup("inner", [LookupError("b"), type("Strange", (Exception,), {})("c")])
+        raise ExceptionGroup("outer", [ValueError("a"), inner])
+
+    def leave(self) -> None:
+        raise SystemExit(3)
+
     def fail_strangely(self) -> None:
         raise type("Strange", (Exception,), {})("oh")
 

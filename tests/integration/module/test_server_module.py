@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -48,6 +51,38 @@ def test_other_errors_keep_their_name(server: modcore.ServerModule) -> None:
     with pytest.raises(RemoteError, match="Strange: oh") as caught:
         server("fail_strangely")
     assert caught.value.type_name == "Strange"
+
+
+def test_group_of_errors_arrives_as_a_group_of_what_its_members_are(
+    server: modcore.ServerModule,
+) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        server("fail_severally")
+    value_error, inner = caught.value.exceptions
+    assert (caught.value.message, repr(value_error)) == ("outer", "ValueError('a')")
+    assert isinstance(inner, ExceptionGroup)
+    assert [type(member) for member in inner.exceptions] == [LookupError, RemoteError]
+
+
+def test_module_that_leaves_its_process_is_an_error_here_and_goes_on_there(
+    server: modcore.ServerModule,
+) -> None:
+    with pytest.raises(RemoteError, match="SystemExit: 3"):
+        server("leave")
+    assert server("echo") == [[], {}]
+
+
+def test_tuples_arrive_as_lists(server: modcore.ServerModule) -> None:
+    assert server("echo", (1, (2,))) == [[[1, [2]]], {}]
+
+
+def test_call_that_takes_longer_than_its_limit_says_which_and_how_to_lengthen_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ServiceError) as caught:
+            modcore.UrlModule(url, timeout=0.1)("x")
+    for part in (url, "within 0.1 s", "timeout="):
+        assert part in str(caught.value)
 
 
 def test_what_cannot_travel_is_refused_on_either_side(server: modcore.ServerModule) -> None:
@@ -116,6 +151,46 @@ def test_url_module_calls_a_service_that_runs_elsewhere(server: modcore.ServerMo
     assert other("echo", 5) == [[5], {}]
     with pytest.raises(ValueError, match="no http"):
         modcore.UrlModule("ftp://x")
+
+
+def test_url_may_be_https_with_a_certificate_that_this_machine_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answering(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            answer = json.dumps({"result": json.loads(body)["args"]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [*("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")]
+        + ["-keyout", key, "-out", certificate, "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost"],
+        check=True,
+        capture_output=True,
+    )
+    service = http.server.HTTPServer(("127.0.0.1", 0), Answering)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    service.socket = context.wrap_socket(service.socket, server_side=True)
+    thread = threading.Thread(target=service.serve_forever)
+    thread.start()
+    url = f"https://localhost:{service.server_port}"
+    try:
+        with pytest.raises(ServiceError, match="certificate verify failed"):
+            modcore.UrlModule(url)(1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        trusting = modcore.UrlModule(url)
+        assert trusting(1) == [1]
+        trusting._remote._local.connection.close()
+    finally:
+        service.shutdown()
+        thread.join()
+        service.server_close()
 
 
 def test_flow_with_local_functions_is_served() -> None:

@@ -96,6 +96,14 @@ def test_skipped_steps_are_left_out_and_said_so() -> None:
         child.skip("fly")  # type: ignore[arg-type]
 
 
+def test_skipped_steps_add_up_until_none_is_named() -> None:
+    node = Node("a").skip("train").skip("deploy")
+    node.update()
+    assert LOG == []
+    node.skip().update()
+    assert LOG == ["train a", "deploy a"]
+
+
 @pytest.mark.parametrize("make", ["itself", "through another", "in a list", "in a flow"])
 def test_module_that_holds_itself_is_refused_with_the_way_round(make: str) -> None:
     root, other = Node("root"), Node("other")

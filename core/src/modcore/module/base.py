@@ -18,9 +18,9 @@ from modcore.flow.tree import make_repr
 from modcore.module import lifecycle
 from modcore.module.caching import Cache
 from modcore.module.evaluation import EvalReport, EvalSet
-from modcore.module.hooks import Hooks, StreamSink
+from modcore.module.extras import Hooks, StreamSink
 from modcore.module.state import STEPS, ModuleState, Step
-from modcore.module.submodules import children_first, modules_in, unique
+from modcore.module.submodules import children_first, modules_in
 
 
 class ModuleBase:
@@ -144,8 +144,7 @@ class ModuleBase:
 
     def named_submodules(self) -> list[tuple[str, ModuleBase]]:
         """The modules that this one holds, each once, with the way to it."""
-        pairs = (pair for name, value in vars(self).items() for pair in modules_in(value, name))
-        return list(unique(pairs))
+        return list(modules_in(vars(self)))
 
     @property
     def submodules(self) -> list[ModuleBase]:
@@ -169,7 +168,11 @@ class ModuleBase:
         return state
 
     def skip(self, *steps: Step) -> Self:
-        """Leave these steps (``train``, ``deploy``, ``eval``) out too from now on; none: leave none out."""
+        """Leave these steps (``train``, ``deploy``, ``eval``) out from now on; returns the module.
+
+        Calls add up: ``skip("train")`` and then ``skip("eval")`` leaves both out. ``skip()`` takes all
+        of it back.
+        """
         unknown = [step for step in steps if step not in STEPS]
         if unknown:
             raise ValueError(f"there is no step {unknown[0]!r}; the steps are {', '.join(STEPS)}.")

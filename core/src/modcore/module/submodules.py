@@ -20,31 +20,32 @@ class ModuleCycle(ModcoreError):
     """A module that holds itself, directly or through others."""
 
 
-def modules_in(value: Any, label: str) -> Iterator[tuple[str, ModuleBase]]:
-    """The modules that `value` holds, each with the way to it, in order."""
+def modules_in(attributes: Mapping[str, Any]) -> Iterator[tuple[str, ModuleBase]]:
+    """The modules that `attributes` hold, each once, with the first way to it, in order."""
+    met: dict[int, Any] = {}  # what it refers to stays alive, so that no id is given twice
+    for name, value in attributes.items():
+        yield from _modules_in(value, name, met)
+
+
+def _modules_in(value: Any, label: str, met: dict[int, Any]) -> Iterator[tuple[str, ModuleBase]]:
     from modcore.module.base import ModuleBase
 
+    if not isinstance(value, (ModuleBase, Flow, Mapping, list, tuple)) or id(value) in met:
+        return
+    met[id(value)] = value
     if isinstance(value, ModuleBase):
         yield label, value
     elif isinstance(value, Flow):
         found: list[ModuleBase] = []
         value.for_each(lambda item: isinstance(item, ModuleBase), found.append)
-        yield from ((f"{label} step {number}", module) for number, module in enumerate(found, 1))
+        for number, module in enumerate(found, 1):
+            yield from _modules_in(module, f"{label} step {number}", met)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from modules_in(item, f"{label}[{key!r}]")
+            yield from _modules_in(item, f"{label}[{key!r}]", met)
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
-            yield from modules_in(item, f"{label}[{number}]")
-
-
-def unique(pairs: Iterator[tuple[str, ModuleBase]]) -> Iterator[tuple[str, ModuleBase]]:
-    """Each module once, under the first way to it."""
-    seen: set[int] = set()
-    for label, module in pairs:
-        if id(module) not in seen:
-            seen.add(id(module))
-            yield label, module
+            yield from _modules_in(item, f"{label}[{number}]", met)
 
 
 def children_first(root: ModuleBase, *, allow_cycles: bool = False) -> list[tuple[str, ModuleBase]]:
