@@ -340,6 +340,20 @@ def test_killed_process_is_a_named_error_and_can_be_started_again() -> None:
         module.stop()
 
 
+def test_state_of_a_process_that_has_ended_is_the_truth_before_any_call() -> None:
+    module = modcore.ServerModule(Worker(), "worker").start()
+    assert module.state.deploy == "done"
+    os.kill(module("pid"), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while module.state.deploy == "done" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert module.state.deploy == "failed"
+    assert "worker ended with exit code -9" in str(module.state.error)
+    assert module.url is None
+    with pytest.raises(ServiceError, match="worker is not running"):
+        module("echo")
+
+
 def test_what_cannot_be_sent_is_said_with_what_to_do() -> None:
     module = modcore.ServerModule(Worker())
     module.module.guard = threading.Lock()

@@ -79,6 +79,10 @@ class LocalService:
         """The last lines that the child printed."""
         return "\n".join(self._last_words) or "(nothing)"
 
+    def poll(self) -> int | None:
+        """The exit code of a child that has ended, None while it runs."""
+        return self.process.poll()
+
     def wait(self) -> int:
         """Wait until the child has ended by itself; returns its exit code."""
         return self.process.wait()

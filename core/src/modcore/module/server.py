@@ -12,6 +12,7 @@ from modcore.flow.tree import make_repr
 from modcore.module.action import ActionModule
 from modcore.module.base import ModuleBase
 from modcore.module.remote import RemoteModule
+from modcore.module.state import ModuleState
 from modcore.plugins import Service, ServiceSpec, plugin_manager
 
 
@@ -80,13 +81,22 @@ class ServerModule(ModuleBase):
         """Where it runs, or None."""
         return self._service.url if self._service else None
 
+    @property
+    def state(self) -> ModuleState:
+        """What happened last; a process that has ended by itself since is noticed here."""
+        state, service = super().state, self._service
+        code = service.poll() if service is not None else None
+        if code is not None and state.deploy == "done":
+            ended = ServiceError(f"the process of {self._label} ended with exit code {code}.")
+            state.record("deploy", "failed" if code else "stopped", ended if code else None)
+            self._end()
+        return state
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The call in the child process; raises ServiceError when it does not run."""
         remote = self._remote
         if remote is None:
-            raise ServiceError(
-                f"{self.name or 'this ServerModule'} is not running; start() it first."
-            )
+            raise ServiceError(f"{self._label} is not running; start() it first.")
         return (remote.stream if self.stream else remote.call)(args, kwargs)
 
     def _get_deploy_tasks(self) -> Callable[[], Any]:
@@ -135,6 +145,10 @@ class ServerModule(ModuleBase):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock())
+
+    @property
+    def _label(self) -> str:
+        return self.name or "this ServerModule"
 
     def _spec(self) -> ServiceSpec:
         return ServiceSpec(
