@@ -58,6 +58,21 @@ class Loading(modcore.ModuleBase):
         return self.loaded
 
 
+class Deploying(modcore.ModuleBase):
+    """Says which processes have run its tasks."""
+
+    trained_in = deployed_in = 0
+
+    def _get_train_tasks(self) -> Any:
+        return lambda: setattr(self, "trained_in", os.getpid())
+
+    def _get_deploy_tasks(self) -> Any:
+        return lambda: setattr(self, "deployed_in", os.getpid())
+
+    def forward(self) -> list[int]:
+        return [self.trained_in, self.deployed_in, os.getpid()]
+
+
 class NotLoading(Loading):
     def setup(self) -> None:
         raise ValueError("the weights are gone")

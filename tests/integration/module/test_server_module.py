@@ -23,7 +23,18 @@ import pytest
 import modcore
 from modcore.errors import ServiceError
 from modcore.module import RemoteError
-from served_modules import Known, Loading, NotLoading, Printer, Raiser, Sleeper, SlowToLoad, Worker
+from modcore.module.submodules import ModuleCycle
+from served_modules import (
+    Deploying,
+    Known,
+    Loading,
+    NotLoading,
+    Printer,
+    Raiser,
+    Sleeper,
+    SlowToLoad,
+    Worker,
+)
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +178,11 @@ def test_url_may_be_https_with_a_certificate_that_this_machine_trusts(
 
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
-        [*("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")]
-        + ["-keyout", key, "-out", certificate, "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
         check=True,
         capture_output=True,
     )
@@ -217,16 +230,50 @@ def test_setup_that_fails_is_told_with_its_cause() -> None:
         modcore.ServerModule(NotLoading()).start()
 
 
-def test_second_update_keeps_what_it_has_deployed_below() -> None:
-    inner = Worker()
-    inner._get_deploy_tasks = lambda: lambda: None  # type: ignore[method-assign]
-    module = modcore.ServerModule(Worker())
-    module.module.inner = inner
+def test_what_a_server_holds_is_trained_and_evaluated_here_and_deployed_there() -> None:
+    inner = Deploying()
+    inner.evalset([{}])
+    module = modcore.ServerModule(modcore.pipeline(inner, str))
     try:
-        module.update().update()
-        assert inner.state.deploy == "done"
+        trained, deployed, answered = json.loads(module.update()())
     finally:
         module.stop()
+    assert trained == os.getpid()
+    assert deployed == answered != os.getpid()
+    assert (inner.state.train, inner.state.deploy, inner.state.eval) == ("done", "never", "done")
+    assert inner.eval_result == [[os.getpid(), 0, os.getpid()]]
+
+
+def test_module_that_others_hold_too_is_deployed_here_as_well() -> None:
+    inner = Deploying()
+    server = modcore.ServerModule(inner)
+    root = modcore.ActionModule(lambda: None)
+    root.parts = [server, inner]
+    try:
+        root.start()
+        assert inner()[1] == os.getpid() != server()[1]
+    finally:
+        root.stop()
+
+
+def test_server_in_a_server_runs_beside_it_once() -> None:
+    inner = modcore.ServerModule(Worker(), "inner")
+    outer = modcore.ServerModule(modcore.pipeline(inner, lambda pid: [pid, os.getpid()]), "outer")
+    try:
+        there, outside = outer.update().update()("pid")
+        assert there == inner("pid") != outside != os.getpid()
+        assert inner.state.deploy == "done"
+    finally:
+        outer.stop()
+    assert not is_running(there)
+
+
+def test_server_that_holds_itself_is_refused_before_anything_starts() -> None:
+    module = modcore.ServerModule(Worker())
+    module.module.back = module
+    with pytest.raises(ModuleCycle):
+        module.start()
+    assert module.url is None
 
 
 def test_two_streams_of_one_thread_do_not_meet() -> None:

@@ -234,7 +234,7 @@ def test_a_copy_of_a_deployed_module_leaves_the_engine_behind(base: Path) -> Non
     other = copy.copy(plain)
     with pytest.raises(ServiceError):
         other("follow apple")
-    other.setup()
+    other.start()
     assert other("follow apple", max_tokens=4) == plain("follow apple", max_tokens=4)
 
 

@@ -184,7 +184,7 @@ def test_module_that_holds_itself_can_be_stopped_and_shown() -> None:
     root.me = root
     root.stop()
     root.wait()
-    assert repr(root) == "<Module type=Node name=root>\n└- <Module ...>"
+    assert repr(root) == "<Module type=Node name=root>\n└- <...>"
 
 
 def test_outer_time_limit_holds_inside_an_inner_one() -> None:

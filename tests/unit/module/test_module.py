@@ -185,6 +185,42 @@ def test_trees_show_attributes_names_and_flows() -> None:
     )
 
 
+def test_what_several_hold_is_drawn_once_and_named_again() -> None:
+    shared = Echo(name="shared")
+    shared.inner = Echo(name="inner")
+    one, other = Echo(name="one"), Echo(name="other")
+    one.held, other.held, other.leaf = shared, shared, shared.inner
+    root = Echo(name="root")
+    root.both = [one, other]
+    assert repr(root) == (
+        "<Module type=Echo name=root>\n"
+        "|- <Module type=Echo name=one>\n"
+        "|   └- <Module type=Echo name=shared>\n"
+        "|       └- <Module type=Echo name=inner>\n"
+        "└- <Module type=Echo name=other>\n"
+        "    |- <Module type=Echo name=shared> (above)\n"
+        "    └- <Module type=Echo name=inner>"
+    )
+    assert repr(shared).count("\n") == 1  # every drawing begins anew
+
+
+def test_tree_of_diamonds_is_as_long_as_it_has_modules() -> None:
+    layer: list[modcore.ModuleBase] = [Echo(name="0")]
+    for depth in range(1, 20):
+        layer = [modcore.ActionModule(*layer, name=f"{depth}{side}") for side in "ab"]
+    assert len(repr(layer[0]).split("\n")) < 100
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module, modcore.pipeline, modcore.ActionModule])
+def test_tree_that_is_too_deep_to_read_is_cut_off(wrap: Any) -> None:
+    module = Echo()
+    for _ in range(2000):
+        outer = Echo()
+        outer.held = wrap(module)
+        module = outer
+    assert repr(module).endswith("└- <...>")
+
+
 def test_failing_step_of_an_action_keeps_its_type_and_says_where() -> None:
     action = modcore.ActionModule(str, lambda text: {}[text])
     with pytest.raises(KeyError) as caught:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import reprlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
-from modcore.flow.tree import make_repr
+from modcore.flow.tree import drawn_once, make_repr
 from modcore.module import lifecycle
 from modcore.module.caching import Cache
 from modcore.module.evaluation import EvalReport, EvalSet
@@ -31,6 +30,8 @@ class ModuleBase:
 
     #: Whether its training shows progress of its own, with which ours would collide.
     shows_progress: ClassVar[bool] = False
+    #: Whether it deploys what it holds in another process, so that this one does not.
+    deploys_elsewhere: ClassVar[bool] = False
     #: How the type is called in a tree, when not by the class's name.
     repr_type: ClassVar[str | None] = None
 
@@ -264,7 +265,7 @@ class ModuleBase:
 
     # Showing
 
-    @reprlib.recursive_repr(fillvalue="<Module ...>")
+    @drawn_once
     def __repr__(self) -> str:
         return make_repr(
             "Module",

@@ -17,7 +17,7 @@ from modcore.flow.calls import settled
 from modcore.module.deadline import Cancelled, Deadline
 from modcore.module.progress import progress
 from modcore.module.state import Step
-from modcore.module.submodules import children_first
+from modcore.module.submodules import children_first, deployed_here
 
 if TYPE_CHECKING:
     from modcore.module.base import ModuleBase
@@ -52,7 +52,8 @@ def run(
     try:
         for step in steps:
             # Walked anew for each step: training may have added modules.
-            nodes = children_first(root) if recursive else children_first(root)[-1:]
+            walk = deployed_here if step == "deploy" else children_first
+            nodes = walk(root) if recursive else walk(root)[-1:]
             todo = [node for node in nodes if not _is_skipped(node[1], step)]
             if step == "train" and train_jobs > 1:
                 from modcore.module.together import train_together

@@ -25,7 +25,7 @@ GENERATION = {"max_tokens": 256, "temperature": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Deployed:
     """What answers: the engine, and how its checkpoint reads prompts."""
 
     engine: Engine
@@ -45,7 +45,7 @@ class TrainableModule(ModuleBase):
 
     _trainset: Trainset | None = None
     _method: Method | None = None
-    _served: Served | None = None
+    _deployed: Deployed | None = None
 
     def __init__(
         self,
@@ -85,21 +85,21 @@ class TrainableModule(ModuleBase):
         """
         from modcore.training.encoding import as_prompt
 
-        served = self.served
+        deployed = self.deployed
         if not isinstance(prompt, Sequence):
             raise InvalidRequest(
                 f"The prompt is a {type(prompt).__name__}; give a text or a list of messages.",
                 param="prompt",
             )
-        asked = as_prompt(prompt, has_template=served.encoder.has_template)
-        [answer] = served.engine.generate([asked], _sampling(sampling))
+        asked = as_prompt(prompt, has_template=deployed.encoder.has_template)
+        [answer] = deployed.engine.generate([asked], _sampling(sampling))
         return answer.text
 
     @property
-    def served(self) -> Served:
+    def deployed(self) -> Deployed:
         """What answers; raises ServiceError when the module is not deployed."""
-        if self._served is not None:
-            return self._served
+        if self._deployed is not None:
+            return self._deployed
         if self.target is not None and self.target.holds_adapter:
             raise ServiceError(
                 f"{self.target.path} holds a LoRA adapter by itself (merge=False), which the engine does not "
@@ -109,18 +109,18 @@ class TrainableModule(ModuleBase):
             f"The module of {self.base_model} is not deployed; call update() or start() first."
         )
 
-    def setup(self) -> None:
+    def _load(self) -> None:
         """Load the result, or the base model where there is none, into an engine."""
         from modcore.engine import Engine
         from modcore.training.encoding import Encoder
 
-        self._served = None  # the memory is needed
+        self._deployed = None  # the memory is needed
         directory = self._checkpoint()
-        self._served = Served(Engine.from_pretrained(directory), Encoder(directory))
+        self._deployed = Deployed(Engine.from_pretrained(directory), Encoder(directory))
 
     def stop(self) -> None:
         """Let the engine go."""
-        self._served = None
+        self._deployed = None
         super().stop()
 
     def _get_train_tasks(self) -> Callable[[], None] | None:
@@ -130,9 +130,9 @@ class TrainableModule(ModuleBase):
 
     def _get_deploy_tasks(self) -> Callable[[], None] | None:
         if self.target is not None and self.target.holds_adapter:
-            self._served = None
+            self._deployed = None
             return None
-        return self.setup
+        return self._load
 
     def _train(self) -> None:
         if self._trainset is None:
@@ -159,6 +159,18 @@ class TrainableModule(ModuleBase):
 
         finetune(base, self._trainset, method, self.target, fingerprint)
 
+    def _evaluate(self) -> None:
+        """As every module; one that is not deployed, or in another process only, is loaded for this alone."""
+        if self._deployed is not None:
+            super()._evaluate()
+            return
+        if self._get_deploy_tasks() is not None:
+            self._load()
+        try:
+            super()._evaluate()
+        finally:
+            self._deployed = None
+
     def _checkpoint(self) -> Path:
         """The directory to serve."""
         if self.target is not None:
@@ -169,7 +181,7 @@ class TrainableModule(ModuleBase):
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine stays in its process; the one that gets the module loads its own.
-        return {**super().__getstate__(), "_served": None}
+        return {**super().__getstate__(), "_deployed": None}
 
     def __repr__(self) -> str:
         attributes = {"base_model": str(self.base_model)}
