@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -150,6 +151,91 @@ def test_stream_output_shows_each_piece_as_it_passes() -> None:
     assert shown == ["<", 0, 1, 2, ">"]
     list(module(2))
     assert len(shown) == 5
+
+
+def test_streams_of_two_threads_do_not_mix() -> None:
+    module, shown = Counting(), {"a": [], "b": []}
+    inside = threading.Barrier(2, timeout=10)
+
+    def work(name: str) -> None:
+        with module.stream_output(shown[name].append, prefix=name):
+            inside.wait()
+            list(module(2))
+            inside.wait()
+
+    threads = [threading.Thread(target=work, args=name) for name in shown]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shown == {"a": ["a", 0, 1], "b": ["b", 0, 1]}
+
+
+async def test_streams_of_two_tasks_do_not_mix() -> None:
+    module, shown = Counting(), {"a": [], "b": []}
+
+    async def work(name: str) -> None:
+        with module.stream_output(shown[name].append, prefix=name):
+            await asyncio.sleep(0)
+            list(await module.acall(2))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(work, shown))
+    assert shown == {"a": ["a", 0, 1], "b": ["b", 0, 1]}
+
+
+def test_branches_of_a_parallel_in_the_block_are_shown() -> None:
+    module, shown = Counting(), []
+    with module.stream_output(shown.append):
+        modcore.parallel(modcore.pipeline(module, list), modcore.pipeline(module, list))(1)
+    assert shown == [0, 0]
+
+
+class Breaking(modcore.ModuleBase):
+    def forward(self, *pieces: int) -> Iterator[int]:
+        yield from pieces
+        raise LookupError("no more")
+
+    async def later(self, *pieces: int) -> AsyncIterator[int]:
+        for piece in Breaking.forward(self, *pieces):
+            yield piece
+
+
+def watched(module: modcore.ModuleBase) -> list[Any]:
+    seen: list[Any] = []
+    module.register_hook(
+        after=lambda m, result: seen.append(result),
+        on_error=lambda m, error: seen.append(type(error)),
+    )
+    return seen
+
+
+def test_hooks_see_a_stream_when_its_last_piece_was_taken() -> None:
+    module = Counting()
+    seen = watched(module)
+    pieces = module(2)
+    assert [next(pieces), seen, next(pieces), seen] == [0, [], 1, []]
+    assert (list(pieces), seen) == ([], [[0, 1]])
+
+
+def test_on_error_hooks_see_what_a_stream_raises_and_that_its_caller_stopped() -> None:
+    module = Breaking()
+    seen = watched(module)
+    with pytest.raises(LookupError):
+        list(module(1, 2))
+    stopped = module(1, 2)
+    next(stopped)
+    stopped.close()
+    assert seen == [LookupError, GeneratorExit]
+
+
+async def test_hooks_see_what_an_async_stream_ends_with() -> None:
+    module = Breaking()
+    seen = watched(module)
+    module.forward = module.later  # type: ignore[method-assign]
+    with pytest.raises(LookupError):
+        [piece async for piece in module(1, 2)]
+    assert seen == [LookupError]
 
 
 async def test_acall_awaits_a_coroutine_forward_and_lets_others_run_beside() -> None:

@@ -7,14 +7,15 @@ states say what happened, and the error goes on with its type and a note with th
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from modcore.flow.calls import settled
 from modcore.module.deadline import Cancelled, Deadline
+from modcore.module.interruptible import settled
 from modcore.module.progress import progress
 from modcore.module.state import Step
 from modcore.module.submodules import children_first, deployed_here
@@ -42,11 +43,11 @@ def run(
 ) -> None:
     """Take `steps` for `root`, and all that it holds when `recursive`.
 
-    Once `cancelled` is set nothing more is begun, and what was deployed is stopped.
+    Once `cancelled` is set, what runs is interrupted, nothing more is begun, and what was deployed is
+    stopped.
     """
     if type(train_jobs) is not int or train_jobs < 1:
         raise ValueError(f"train_jobs is {train_jobs!r}; it has to be a whole number from 1 on.")
-    cancelled = cancelled or threading.Event()
     deadline = Deadline(timeout, cancelled)
     deployed: list[ModuleBase] = []
     try:
@@ -58,14 +59,14 @@ def run(
             if step == "train" and train_jobs > 1:
                 from modcore.module.together import train_together
 
-                train_together(todo, train_jobs, lambda node: take("train", node, deadline, []))
+                train = functools.partial(take, "train", deadline=deadline, deployed=[])
+                train_together(todo, train_jobs, train)
             else:
                 for node in todo:
                     take(step, node, deadline, deployed)
             if step != "eval":
                 _forget_answers(nodes)
     except BaseException:
-        cancelled.set()  # for those that are trained beside
         _take_down(deployed)
         raise
 

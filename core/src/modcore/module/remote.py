@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 
 from modcore.errors import ModcoreError, ServiceError
 
-_CONNECTIONS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+_CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
+    "http": http.client.HTTPConnection,
+    "https": http.client.HTTPSConnection,
+}
 
 #: What a connection raises that the other side closed while nothing was under way.
 _STALE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
