@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ def test_an_adapter_by_itself_is_kept_and_not_deployed(base: Path, tmp_path: Pat
     from peft import PeftModel
 
     learner = TrainableModule(base, tmp_path / "target").trainset(ROWS)
-    learner.finetune_method("lora", merge=False, **QUICK).update()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        learner.finetune_method("lora", merge=False, **QUICK).update()
     assert learner.state.deploy == "none"
     with pytest.raises(ServiceError, match="train with merge=True"):
         learner("reverse apple")

@@ -72,10 +72,27 @@ class TrainableModule(ModuleBase):
 
         `options` have the names of transformers' TrainingArguments and, for ``lora``, of PEFT's
         LoraConfig. ``merge=False`` leaves the adapter apart in `target_path`; such a result is not
-        deployed. Raises InvalidRequest for an unknown name, MissingExtra when it cannot be checked.
+        deployed, and cannot be evaluated. Raises InvalidRequest for an unknown name, for a value that is no
+        number where one is needed, and for ``merge=False`` beside an evaluation set; MissingExtra when
+        it cannot be checked.
         """
-        self._method = Method.from_options(kind, options)
+        method = Method.from_options(kind, options)
+        self._verify_evaluation(method, self._evalset is not None)
+        self._method = method
         return self
+
+    def evalset(self, *args: Any, **options: Any) -> None:
+        """As for every module; raises InvalidRequest where ``merge=False`` leaves nothing to evaluate."""
+        self._verify_evaluation(self._method, has_rows=True)
+        super().evalset(*args, **options)
+
+    def _verify_evaluation(self, method: Method | None, has_rows: bool) -> None:
+        if method is not None and not method.merge and has_rows and "eval" not in self._skipped:
+            raise InvalidRequest(
+                "A LoRA adapter by itself (merge=False) is not deployed, so there is nothing to evaluate; train "
+                'with merge=True, or say skip("eval") first.',
+                param="merge",
+            )
 
     def forward(self, prompt: str | Sequence[Message], **sampling: Any) -> str:
         """The answer to `prompt`, text or chat messages; a text is the user's message in a chat model.
@@ -135,6 +152,7 @@ class TrainableModule(ModuleBase):
         return self._load
 
     def _train(self) -> None:
+        self._verify_evaluation(self._method, self._evalset is not None)
         if self._trainset is None:
             raise InvalidRequest(
                 "There is a finetune_method, but nothing to learn from; call trainset(...).",
