@@ -88,6 +88,8 @@ def test_a_result_keeps_the_type_of_the_bases_weights(write_bfloat16: Path, tmp_
         assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
 
 
+# PEFT itself, when the test loads the adapter with it.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 def test_an_adapter_by_itself_is_kept_and_not_deployed(base: Path, tmp_path: Path) -> None:
     from peft import PeftModel
 
