@@ -24,6 +24,13 @@ class Worker(modcore.ModuleBase):
     def fail(self, message: str) -> None:
         raise LookupError(message)
 
+    def fail_severally(self) -> None:
+        inner = ExceptionGroup("inner", [LookupError("b"), type("Strange", (Exception,), {})("c")])
+        raise ExceptionGroup("outer", [ValueError("a"), inner])
+
+    def leave(self) -> None:
+        raise SystemExit(3)
+
     def fail_strangely(self) -> None:
         raise type("Strange", (Exception,), {})("oh")
 
@@ -49,6 +56,21 @@ class Loading(modcore.ModuleBase):
 
     def forward(self) -> int:
         return self.loaded
+
+
+class Deploying(modcore.ModuleBase):
+    """Says which processes have run its tasks."""
+
+    trained_in = deployed_in = 0
+
+    def _get_train_tasks(self) -> Any:
+        return lambda: setattr(self, "trained_in", os.getpid())
+
+    def _get_deploy_tasks(self) -> Any:
+        return lambda: setattr(self, "deployed_in", os.getpid())
+
+    def forward(self) -> list[int]:
+        return [self.trained_in, self.deployed_in, os.getpid()]
 
 
 class NotLoading(Loading):

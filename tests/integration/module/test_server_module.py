@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,7 +23,18 @@ import pytest
 import modcore
 from modcore.errors import ServiceError
 from modcore.module import RemoteError
-from served_modules import Known, Loading, NotLoading, Printer, Raiser, Sleeper, SlowToLoad, Worker
+from modcore.module.submodules import ModuleCycle
+from served_modules import (
+    Deploying,
+    Known,
+    Loading,
+    NotLoading,
+    Printer,
+    Raiser,
+    Sleeper,
+    SlowToLoad,
+    Worker,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +62,38 @@ def test_other_errors_keep_their_name(server: modcore.ServerModule) -> None:
     with pytest.raises(RemoteError, match="Strange: oh") as caught:
         server("fail_strangely")
     assert caught.value.type_name == "Strange"
+
+
+def test_group_of_errors_arrives_as_a_group_of_what_its_members_are(
+    server: modcore.ServerModule,
+) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        server("fail_severally")
+    value_error, inner = caught.value.exceptions
+    assert (caught.value.message, repr(value_error)) == ("outer", "ValueError('a')")
+    assert isinstance(inner, ExceptionGroup)
+    assert [type(member) for member in inner.exceptions] == [LookupError, RemoteError]
+
+
+def test_module_that_leaves_its_process_is_an_error_here_and_goes_on_there(
+    server: modcore.ServerModule,
+) -> None:
+    with pytest.raises(RemoteError, match="SystemExit: 3"):
+        server("leave")
+    assert server("echo") == [[], {}]
+
+
+def test_tuples_arrive_as_lists(server: modcore.ServerModule) -> None:
+    assert server("echo", (1, (2,))) == [[[1, [2]]], {}]
+
+
+def test_call_that_takes_longer_than_its_limit_says_which_and_how_to_lengthen_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ServiceError) as caught:
+            modcore.UrlModule(url, timeout=0.1)("x")
+    for part in (url, "within 0.1 s", "timeout="):
+        assert part in str(caught.value)
 
 
 def test_what_cannot_travel_is_refused_on_either_side(server: modcore.ServerModule) -> None:
@@ -118,6 +164,48 @@ def test_url_module_calls_a_service_that_runs_elsewhere(server: modcore.ServerMo
         modcore.UrlModule("ftp://x")
 
 
+def test_url_may_be_https_with_a_certificate_that_this_machine_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answering(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            answer = json.dumps({"result": json.loads(body)["args"]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    service = http.server.HTTPServer(("127.0.0.1", 0), Answering)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    service.socket = context.wrap_socket(service.socket, server_side=True)
+    thread = threading.Thread(target=service.serve_forever)
+    thread.start()
+    url = f"https://localhost:{service.server_port}"
+    try:
+        with pytest.raises(ServiceError, match="certificate verify failed"):
+            modcore.UrlModule(url)(1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        trusting = modcore.UrlModule(url)
+        assert trusting(1) == [1]
+        trusting._remote._local.connection.close()
+    finally:
+        service.shutdown()
+        thread.join()
+        service.server_close()
+
+
 def test_flow_with_local_functions_is_served() -> None:
     offset = 10
     module = modcore.ServerModule(modcore.pipeline(lambda x: x + offset, str)).start()
@@ -142,16 +230,50 @@ def test_setup_that_fails_is_told_with_its_cause() -> None:
         modcore.ServerModule(NotLoading()).start()
 
 
-def test_second_update_keeps_what_it_has_deployed_below() -> None:
-    inner = Worker()
-    inner._get_deploy_tasks = lambda: lambda: None  # type: ignore[method-assign]
-    module = modcore.ServerModule(Worker())
-    module.module.inner = inner
+def test_what_a_server_holds_is_trained_and_evaluated_here_and_deployed_there() -> None:
+    inner = Deploying()
+    inner.evalset([{}])
+    module = modcore.ServerModule(modcore.pipeline(inner, str))
     try:
-        module.update().update()
-        assert inner.state.deploy == "done"
+        trained, deployed, answered = json.loads(module.update()())
     finally:
         module.stop()
+    assert trained == os.getpid()
+    assert deployed == answered != os.getpid()
+    assert (inner.state.train, inner.state.deploy, inner.state.eval) == ("done", "never", "done")
+    assert inner.eval_result == [[os.getpid(), 0, os.getpid()]]
+
+
+def test_module_that_others_hold_too_is_deployed_here_as_well() -> None:
+    inner = Deploying()
+    server = modcore.ServerModule(inner)
+    root = modcore.ActionModule(lambda: None)
+    root.parts = [server, inner]
+    try:
+        root.start()
+        assert inner()[1] == os.getpid() != server()[1]
+    finally:
+        root.stop()
+
+
+def test_server_in_a_server_runs_beside_it_once() -> None:
+    inner = modcore.ServerModule(Worker(), "inner")
+    outer = modcore.ServerModule(modcore.pipeline(inner, lambda pid: [pid, os.getpid()]), "outer")
+    try:
+        there, outside = outer.update().update()("pid")
+        assert there == inner("pid") != outside != os.getpid()
+        assert inner.state.deploy == "done"
+    finally:
+        outer.stop()
+    assert not is_running(there)
+
+
+def test_server_that_holds_itself_is_refused_before_anything_starts() -> None:
+    module = modcore.ServerModule(Worker())
+    module.module.back = module
+    with pytest.raises(ModuleCycle):
+        module.start()
+    assert module.url is None
 
 
 def test_two_streams_of_one_thread_do_not_meet() -> None:
@@ -193,10 +315,8 @@ async def test_start_that_is_given_up_leaves_nothing_running() -> None:
     with pytest.raises(TimeoutError):
         await module.astart(timeout=1.0)
     for thread in threading.enumerate():
-        if thread.name.startswith(
-            "deploying ServerModule"
-        ):  # the launch that was given up goes on to its end
-            thread.join(20)
+        if thread.name.startswith("deploying ServerModule"):
+            thread.join(5)
             assert not thread.is_alive()
     assert module.url is None
     assert module.state.deploy == "failed"
@@ -263,6 +383,20 @@ def test_killed_process_is_a_named_error_and_can_be_started_again() -> None:
         assert module.start()("echo") == [[], {}]
     finally:
         module.stop()
+
+
+def test_state_of_a_process_that_has_ended_is_the_truth_before_any_call() -> None:
+    module = modcore.ServerModule(Worker(), "worker").start()
+    assert module.state.deploy == "done"
+    os.kill(module("pid"), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while module.state.deploy == "done" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert module.state.deploy == "failed"
+    assert "worker ended with exit code -9" in str(module.state.error)
+    assert module.url is None
+    with pytest.raises(ServiceError, match="worker is not running"):
+        module("echo")
 
 
 def test_what_cannot_be_sent_is_said_with_what_to_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import torch
 
 from checkpoints import reference
 from modcore.training import TrainableModule, finetune
+from modcore.training.checkpoints import Target
 
 from .conftest import ROWS, names_in
 
@@ -101,6 +103,20 @@ def test_an_interrupted_training_is_gone_on_with(
     learner.update()
     assert (steps[0], steps[-1]) == (10, 59)
     assert learner.state.train == "done"
+
+
+async def test_a_cancelled_training_in_a_thread_is_interrupted(base: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    learner = module(base, target).finetune_method("full", save_steps=5, max_steps=100_000)
+    update = asyncio.create_task(learner.aupdate())
+    while not (target / "checkpoint-5" / "trainer_state.json").exists():
+        await asyncio.sleep(0.05)
+    update.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await update
+    assert learner.state.train == "interrupted"
+    with Target(target).locked():  # nobody trains there any more
+        pass
 
 
 def test_another_method_begins_anew(

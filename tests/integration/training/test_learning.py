@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,15 @@ def test_a_result_keeps_the_type_of_the_bases_weights(write_bfloat16: Path, tmp_
         assert {tensor.dtype for tensor in saved.values()} == {torch.bfloat16}
 
 
+# PEFT itself, when the test loads the adapter with it.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 def test_an_adapter_by_itself_is_kept_and_not_deployed(base: Path, tmp_path: Path) -> None:
     from peft import PeftModel
 
     learner = TrainableModule(base, tmp_path / "target").trainset(ROWS)
-    learner.finetune_method("lora", merge=False, **QUICK).update()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        learner.finetune_method("lora", merge=False, **QUICK).update()
     assert learner.state.deploy == "none"
     with pytest.raises(ServiceError, match="train with merge=True"):
         learner("reverse apple")
@@ -234,7 +239,7 @@ def test_a_copy_of_a_deployed_module_leaves_the_engine_behind(base: Path) -> Non
     other = copy.copy(plain)
     with pytest.raises(ServiceError):
         other("follow apple")
-    other.setup()
+    other.start()
     assert other("follow apple", max_tokens=4) == plain("follow apple", max_tokens=4)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import modcore
+from modcore.errors import ServiceError
 
 
 def test_perplexity_stands_beside_the_other_metrics(text_checkpoint: Path) -> None:
@@ -21,8 +24,12 @@ def test_perplexity_stands_beside_the_other_metrics(text_checkpoint: Path) -> No
 
 def test_trainable_module_is_served_from_a_process_of_its_own(text_checkpoint: Path) -> None:
     trainable = modcore.TrainableModule(text_checkpoint)
-    served = modcore.ServerModule(trainable, "poet").start()
+    trainable.evalset([{"prompt": "the quick", "max_tokens": 4}])
+    served = modcore.ServerModule(trainable, "poet")
     try:
-        assert served("the quick", max_tokens=4) == trainable("the quick", max_tokens=4)
+        assert served.update()("the quick", max_tokens=4) == trainable.eval_result[0]
+        assert trainable._deployed is None
+        with pytest.raises(ServiceError, match="is not deployed"):
+            trainable("the quick")
     finally:
         served.stop()

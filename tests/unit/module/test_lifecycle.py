@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -96,6 +97,14 @@ def test_skipped_steps_are_left_out_and_said_so() -> None:
         child.skip("fly")  # type: ignore[arg-type]
 
 
+def test_skipped_steps_add_up_until_none_is_named() -> None:
+    node = Node("a").skip("train").skip("deploy")
+    node.update()
+    assert LOG == []
+    node.skip().update()
+    assert LOG == ["train a", "deploy a"]
+
+
 @pytest.mark.parametrize("make", ["itself", "through another", "in a list", "in a flow"])
 def test_module_that_holds_itself_is_refused_with_the_way_round(make: str) -> None:
     root, other = Node("root"), Node("other")
@@ -176,7 +185,7 @@ def test_module_that_holds_itself_can_be_stopped_and_shown() -> None:
     root.me = root
     root.stop()
     root.wait()
-    assert repr(root) == "<Module type=Node name=root>\n└- <Module ...>"
+    assert repr(root) == "<Module type=Node name=root>\n└- <...>"
 
 
 def test_outer_time_limit_holds_inside_an_inner_one() -> None:
@@ -259,6 +268,115 @@ def test_task_that_hangs_in_another_thread_does_not_hold_the_caller() -> None:
     thread.start()
     thread.join(10)
     assert failures and "deploying" in str(failures[0])
+
+
+class Spinning(Node):
+    """Trains without end, in Python, and says when it begins and that it ends."""
+
+    def _task(self, step: str) -> Callable[[], None]:
+        def task() -> None:
+            LOG.append(f"{step} {self.name}")
+            try:
+                while step == "train":
+                    try:
+                        time.sleep(0.001)
+                    except Exception:
+                        LOG.append("a handler of errors held it")
+            finally:
+                LOG.append(f"end of {step} {self.name}")
+
+        return task
+
+
+async def eventually(what: str) -> None:
+    async with asyncio.timeout(10):
+        while what not in LOG:
+            await asyncio.sleep(0.01)
+
+
+async def test_python_code_that_takes_too_long_in_a_thread_is_interrupted() -> None:
+    node = Spinning("root")
+    with pytest.raises(TimeoutError) as caught:
+        await node.aupdate(timeout=0.2)
+    assert LOG == ["train root", "end of train root"]
+    assert node.state.train == "failed"
+    assert not any("blocks" in note for note in caught.value.__notes__)
+
+
+async def test_coroutine_that_waits_too_long_in_a_thread_is_interrupted() -> None:
+    class Waiting(Node):
+        def _get_train_tasks(self) -> Any:
+            async def train() -> None:
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    LOG.append("end of waiting")
+
+            return train
+
+    with pytest.raises(TimeoutError):
+        await Waiting("root").aupdate(timeout=0.2)
+    assert LOG == ["end of waiting"]
+
+
+async def test_update_inside_another_in_a_thread_is_interrupted_with_it() -> None:
+    class Nesting(Node):
+        def _get_train_tasks(self) -> Callable[[], None]:
+            return lambda: Spinning("inner").update(timeout=30) and None
+
+    with pytest.raises(TimeoutError, match=r"training Nesting 'root'.*0\.2 s"):
+        await Nesting("root").aupdate(timeout=0.2)
+    assert LOG == ["train inner", "end of train inner"]
+
+
+async def test_task_that_blocks_in_a_thread_is_said_to_be_left_and_ends_when_it_comes_back() -> (
+    None
+):
+    block = threading.Event()
+
+    class Blocking(Node):
+        def _get_deploy_tasks(self) -> Callable[[], None]:
+            def task() -> None:
+                try:
+                    block.wait()
+                    LOG.append("went on")
+                finally:
+                    LOG.append("ended")
+
+            return task
+
+    with pytest.raises(TimeoutError) as caught:
+        await Blocking("root").astart(timeout=0.2)
+    assert any("deploying Blocking 'root' blocks" in note for note in caught.value.__notes__)
+    block.set()
+    await eventually("ended")
+    assert "went on" not in LOG
+
+
+async def test_cancelled_update_interrupts_what_runs_and_returns_when_all_is_undone() -> None:
+    node = Spinning("b")
+    update = asyncio.create_task(Node("root", Node("a"), node).aupdate())
+    await eventually("train b")
+    update.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await update
+    assert LOG == ["train a", "train b", "end of train b"]
+    assert node.state.train == "interrupted"
+
+
+def test_interrupt_while_several_train_together_interrupts_them_all() -> None:
+    a, b = Spinning("a"), Spinning("b")
+
+    def press_when_both_train() -> None:
+        while not {"train a", "train b"} <= set(LOG):
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=press_when_both_train).start()
+    with pytest.raises(KeyboardInterrupt):
+        Node("root", a, b).update(train_jobs=2)
+    assert {"end of train a", "end of train b"} <= set(LOG)
+    assert (a.state.train, b.state.train) == ("interrupted", "interrupted")
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])

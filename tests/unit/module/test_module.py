@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ def test_submodules_are_what_is_reachable_now() -> None:
     del root.several
     root.flow = None
     assert root.submodules == [b, d]
+
+
+def test_list_that_holds_itself_is_looked_through_once() -> None:
+    inner, root = Echo(name="inner"), Echo(name="root")
+    root.ring = [inner]
+    root.ring.append(root.ring)
+    root.table = {"ring": root.ring, "me": (root.ring, inner)}
+    assert root.named_submodules() == [("ring[0]", inner)]
 
 
 def test_class_that_does_not_call_our_constructor_is_a_module_all_the_same() -> None:
@@ -83,12 +92,18 @@ def test_cache_is_the_instance_s_own_and_keyed_by_arguments() -> None:
     assert first.calls == 1
     second(1, [2, {"a": {3}}], key=(4,))
     assert second.calls == 1
-    for value in (True, 1.0, "1", [1], (1,)):
-        first(value)
-    assert first.calls == 6
     first.use_cache(False)
-    first(1)
-    assert first.calls == 7
+    first(1, [2, {"a": {3}}], key=(4,))
+    assert first.calls == 2
+
+
+def test_cache_keeps_apart_what_python_calls_equal() -> None:
+    module = Echo().use_cache()
+    ones = [1, True, 1.0, "1", [1], (1,), {1}, {True}, {1: 2}, {True: 2}, {1.0: 2}]
+    zeros = [0, 0.0, -0.0, False, [0.0], [-0.0], {0.0: 1}, {-0.0: 1}, 0j, -0j]
+    for value in ones + zeros:
+        assert repr(module(value)) == repr(((value,), {}))
+    assert module.calls == len(ones + zeros)
 
 
 def test_arguments_that_cannot_be_compared_and_generators_are_not_cached() -> None:
@@ -138,6 +153,91 @@ def test_stream_output_shows_each_piece_as_it_passes() -> None:
     assert len(shown) == 5
 
 
+def test_streams_of_two_threads_do_not_mix() -> None:
+    module, shown = Counting(), {"a": [], "b": []}
+    inside = threading.Barrier(2, timeout=10)
+
+    def work(name: str) -> None:
+        with module.stream_output(shown[name].append, prefix=name):
+            inside.wait()
+            list(module(2))
+            inside.wait()
+
+    threads = [threading.Thread(target=work, args=name) for name in shown]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shown == {"a": ["a", 0, 1], "b": ["b", 0, 1]}
+
+
+async def test_streams_of_two_tasks_do_not_mix() -> None:
+    module, shown = Counting(), {"a": [], "b": []}
+
+    async def work(name: str) -> None:
+        with module.stream_output(shown[name].append, prefix=name):
+            await asyncio.sleep(0)
+            list(await module.acall(2))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(work, shown))
+    assert shown == {"a": ["a", 0, 1], "b": ["b", 0, 1]}
+
+
+def test_branches_of_a_parallel_in_the_block_are_shown() -> None:
+    module, shown = Counting(), []
+    with module.stream_output(shown.append):
+        modcore.parallel(modcore.pipeline(module, list), modcore.pipeline(module, list))(1)
+    assert shown == [0, 0]
+
+
+class Breaking(modcore.ModuleBase):
+    def forward(self, *pieces: int) -> Iterator[int]:
+        yield from pieces
+        raise LookupError("no more")
+
+    async def later(self, *pieces: int) -> AsyncIterator[int]:
+        for piece in Breaking.forward(self, *pieces):
+            yield piece
+
+
+def watched(module: modcore.ModuleBase) -> list[Any]:
+    seen: list[Any] = []
+    module.register_hook(
+        after=lambda m, result: seen.append(result),
+        on_error=lambda m, error: seen.append(type(error)),
+    )
+    return seen
+
+
+def test_hooks_see_a_stream_when_its_last_piece_was_taken() -> None:
+    module = Counting()
+    seen = watched(module)
+    pieces = module(2)
+    assert [next(pieces), seen, next(pieces), seen] == [0, [], 1, []]
+    assert (list(pieces), seen) == ([], [[0, 1]])
+
+
+def test_on_error_hooks_see_what_a_stream_raises_and_that_its_caller_stopped() -> None:
+    module = Breaking()
+    seen = watched(module)
+    with pytest.raises(LookupError):
+        list(module(1, 2))
+    stopped = module(1, 2)
+    next(stopped)
+    stopped.close()
+    assert seen == [LookupError, GeneratorExit]
+
+
+async def test_hooks_see_what_an_async_stream_ends_with() -> None:
+    module = Breaking()
+    seen = watched(module)
+    module.forward = module.later  # type: ignore[method-assign]
+    with pytest.raises(LookupError):
+        [piece async for piece in module(1, 2)]
+    assert seen == [LookupError]
+
+
 async def test_acall_awaits_a_coroutine_forward_and_lets_others_run_beside() -> None:
     class Slow(modcore.ModuleBase):
         async def forward(self, x: int) -> int:
@@ -169,6 +269,42 @@ def test_trees_show_attributes_names_and_flows() -> None:
         "    |- <Module type=Echo name=b>\n"
         "    └- <Module type=Echo name=c>"
     )
+
+
+def test_what_several_hold_is_drawn_once_and_named_again() -> None:
+    shared = Echo(name="shared")
+    shared.inner = Echo(name="inner")
+    one, other = Echo(name="one"), Echo(name="other")
+    one.held, other.held, other.leaf = shared, shared, shared.inner
+    root = Echo(name="root")
+    root.both = [one, other]
+    assert repr(root) == (
+        "<Module type=Echo name=root>\n"
+        "|- <Module type=Echo name=one>\n"
+        "|   └- <Module type=Echo name=shared>\n"
+        "|       └- <Module type=Echo name=inner>\n"
+        "└- <Module type=Echo name=other>\n"
+        "    |- <Module type=Echo name=shared> (above)\n"
+        "    └- <Module type=Echo name=inner>"
+    )
+    assert repr(shared).count("\n") == 1  # every drawing begins anew
+
+
+def test_tree_of_diamonds_is_as_long_as_it_has_modules() -> None:
+    layer: list[modcore.ModuleBase] = [Echo(name="0")]
+    for depth in range(1, 20):
+        layer = [modcore.ActionModule(*layer, name=f"{depth}{side}") for side in "ab"]
+    assert len(repr(layer[0]).split("\n")) < 100
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module, modcore.pipeline, modcore.ActionModule])
+def test_tree_that_is_too_deep_to_read_is_cut_off(wrap: Any) -> None:
+    module = Echo()
+    for _ in range(2000):
+        outer = Echo()
+        outer.held = wrap(module)
+        module = outer
+    assert repr(module).endswith("└- <...>")
 
 
 def test_failing_step_of_an_action_keeps_its_type_and_says_where() -> None:

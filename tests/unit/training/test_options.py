@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from modcore.errors import InvalidRequest, MissingExtra
+from modcore.training import TrainableModule
 from modcore.training.options import Method, need_train_extra
 
 
@@ -18,6 +19,29 @@ def test_options_are_sorted_by_who_knows_their_names() -> None:
     assert method.training == {"learning_rate": 1e-3}
     assert method.lora == {"r": 4, "target_modules": ["q_proj", "v_proj"]}
     assert method.merge
+
+
+def test_values_of_every_type_that_the_packages_take_are_let_through() -> None:
+    training = {"learning_rate": 1, "neftune_noise_alpha": None, "lr_scheduler_type": "linear"}
+    lora = {"lora_alpha": 16.5, "layers_to_transform": [1], "init_lora_weights": True}
+    method = Method.from_options("lora", {**training, **lora})
+    assert (method.training, method.lora) == (training, lora)
+
+
+def test_an_adapter_by_itself_and_an_evaluation_set_are_refused_before_anything_is_trained() -> (
+    None
+):
+    module = TrainableModule("base", "target").finetune_method("lora", merge=False)
+    with pytest.raises(InvalidRequest, match=r'merge=True, or say skip\("eval"\) first'):
+        module.evalset(["a"])
+    other = TrainableModule("base", "target")
+    other.evalset(["a"])
+    with pytest.raises(InvalidRequest, match="nothing to evaluate"):
+        other.finetune_method("lora", merge=False)
+    assert other._method is None
+    other.skip("eval").finetune_method("lora", merge=False)
+    with pytest.raises(InvalidRequest, match="nothing to evaluate"):
+        other.skip().trainset([{"prompt": "a", "response": "b"}])._train()
 
 
 def test_a_lora_is_kept_apart_when_merge_is_false() -> None:
@@ -42,6 +66,10 @@ def test_a_lora_is_kept_apart_when_merge_is_false() -> None:
         ("full", {"hub_token": "x"}, "uploads nothing"),
         ("full", {"eval_strategy": "steps"}, "use evalset"),
         ("full", {"optim_args": object()}, "it has to be text, a number"),
+        ("full", {"learning_rate": "x"}, "learning_rate is 'x'; it has to be a number"),
+        ("full", {"max_steps": None}, "max_steps is None; it has to be a number"),
+        ("full", {"bf16": "yes"}, "bf16 is 'yes'; it has to be True or False"),
+        ("lora", {"r": "8"}, "r is '8'; it has to be a number"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_to_do(

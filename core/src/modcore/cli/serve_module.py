@@ -9,10 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from modcore.deploy.parent import read_payload
 from modcore.errors import InvalidRequest, ServiceError
 from modcore.plugins.commands import Command
+
+if TYPE_CHECKING:
+    from modcore.module import ModuleBase
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,15 +44,27 @@ def run(args: argparse.Namespace) -> int:
             "finds it, or define it in the program that is started."
         ) from error
     try:
-        module.for_each(lambda _: True, lambda each: each.setup())
+        _deploy(module)
     except Exception as error:
         raise ServiceError(
-            f"setup of the module failed: {type(error).__name__}: {error}"
+            f"the module could not be deployed in its process: {type(error).__name__}: {error}"
         ) from error
     listener = server.open_listener("127.0.0.1", 0)
     app = create_module_app(module, token.decode())
-    server.run(app, listener, lambda: announce(f"url: {server.url_of(listener)}"), lambda: None)
+    try:
+        server.run(app, listener, lambda: announce(f"url: {server.url_of(listener)}"), lambda: None)
+    finally:
+        module.stop()
     return 0
+
+
+def _deploy(module: ModuleBase) -> None:
+    from modcore.module.submodules import deployed_here
+
+    for _, each in deployed_here(module):
+        if not each.deploys_elsewhere:
+            each.setup()
+    module.start()
 
 
 def _own_stdout() -> Callable[[str], None]:

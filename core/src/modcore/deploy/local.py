@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from modcore.deploy.parent import PARENT_PIPE, PAYLOAD_PIPE
@@ -62,13 +63,16 @@ class LocalService:
 
     def wait_until_ready(self, timeout: float) -> None:
         """Wait `timeout` seconds for the child to name its URL; raises ServiceError."""
-        try:
-            self.url = self._urls.get(timeout=timeout)
-        except queue.Empty:
-            self.stop()
-            raise ServiceError(
-                f"service {self.name} was not ready within {timeout:g} s; it said: {self.last_words()}"
-            ) from None
+        end = time.monotonic() + timeout
+        while True:  # in short waits, so that whoever waits in a thread can be interrupted
+            with contextlib.suppress(queue.Empty):
+                self.url = self._urls.get(timeout=0.05)
+                break
+            if time.monotonic() > end:
+                self.stop()
+                raise ServiceError(
+                    f"service {self.name} was not ready within {timeout:g} s; it said: {self.last_words()}"
+                )
         if not self.url:
             code = self._wait(timeout=5.0)
             raise ServiceError(
@@ -78,6 +82,10 @@ class LocalService:
     def last_words(self) -> str:
         """The last lines that the child printed."""
         return "\n".join(self._last_words) or "(nothing)"
+
+    def poll(self) -> int | None:
+        """The exit code of a child that has ended, None while it runs."""
+        return self.process.poll()
 
     def wait(self) -> int:
         """Wait until the child has ended by itself; returns its exit code."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from modcore.flow.calls import Call, Function, Script, adrive, drive, is_flow, needs_loop, unbound
 from modcore.flow.errors import InvalidFlow, NotCallable
 from modcore.flow.mermaid import Drawing, Ends
-from modcore.flow.tree import describe, label, make_repr
+from modcore.flow.tree import describe, drawn_once, label, make_repr
 from modcore.flow.values import arguments, package
 
 
@@ -205,6 +205,7 @@ class Flow:
     def _draw_item(self, drawing: Drawing, number: int, ends: Ends) -> Ends:
         return drawing.item(self._functions[number], self._label(number), ends)
 
+    @drawn_once
     def __repr__(self) -> str:
         return make_repr(
             "Flow", self._shown_type(), attrs=self._shown(), subs=map(describe, self._shown_items())

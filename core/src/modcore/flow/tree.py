@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 _FUNCTIONS = (
@@ -20,6 +22,54 @@ _FUNCTIONS = (
     functools.partial,
     type,
 )
+
+
+#: Levels that are drawn; a person reads no deeper tree, and Python's stack bears none much deeper.
+DEEPEST = 50
+
+
+@dataclass(slots=True)
+class _Drawing:
+    """A tree that is being drawn: how deep we are, and the first lines of what is in it already."""
+
+    depth: int = 0
+    heads: dict[int, str] = field(default_factory=dict)
+
+
+_drawing: ContextVar[_Drawing | None] = ContextVar("modcore_drawing", default=None)
+
+
+def drawn_once(draw: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A ``__repr__`` whose tree is drawn where it first occurs in a larger one.
+
+    Later it is one line, marked ``(above)``, if there is something below it. What holds itself, and
+    what lies deeper than DEEPEST, is ``<...>``.
+    """
+
+    @functools.wraps(draw)
+    def draw_once(item: Any) -> str:
+        drawing = _drawing.get()
+        if drawing is None:
+            token = _drawing.set(_Drawing())
+            try:
+                return draw_once(item)
+            finally:
+                _drawing.reset(token)
+        if id(item) in drawing.heads:
+            return drawing.heads[id(item)]
+        if drawing.depth == DEEPEST:
+            return "<...>"
+        drawing.heads[id(item)] = "<...>"
+        drawing.depth += 1
+        try:
+            tree = draw(item)
+        finally:
+            drawing.depth -= 1
+        head, *below = tree.split("\n", 1)
+        drawing.heads[id(item)] = f"{head} (above)" if below else head
+        return tree
+
+    return draw_once
 
 
 def make_repr(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modcore.flow import pipeline
-from modcore.flow.tree import make_repr
+from modcore.flow.tree import describe, drawn_once, make_repr
 from modcore.module.base import ModuleBase
 
 
@@ -31,6 +31,7 @@ class ActionModule(ModuleBase):
         result = await super().acall(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
+    @drawn_once
     def __repr__(self) -> str:
         attributes = {
             "return_trace": self.return_trace,
@@ -38,6 +39,5 @@ class ActionModule(ModuleBase):
             "type": "Pipeline",
             "items": [],
         }
-        head = make_repr("Module", "Action", name=self.name, attrs=attributes)
-        # Below it stands what stands below the flow itself.
-        return "\n".join([head, *repr(self.action).split("\n")[1:]])
+        items = map(describe, self.action._shown_items())
+        return make_repr("Module", "Action", name=self.name, attrs=attributes, subs=items)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import reprlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
-from modcore.flow.tree import make_repr
+from modcore.flow.tree import drawn_once, make_repr
 from modcore.module import lifecycle
 from modcore.module.caching import Cache
 from modcore.module.evaluation import EvalReport, EvalSet
-from modcore.module.hooks import Hooks, StreamSink
+from modcore.module.extras import CallExtras
 from modcore.module.state import STEPS, ModuleState, Step
-from modcore.module.submodules import children_first, modules_in, unique
+from modcore.module.streams import StreamSink, shown_to
+from modcore.module.submodules import children_first, modules_in
 
 
 class ModuleBase:
@@ -31,6 +31,8 @@ class ModuleBase:
 
     #: Whether its training shows progress of its own, with which ours would collide.
     shows_progress: ClassVar[bool] = False
+    #: Whether it deploys what it holds in another process, so that this one does not.
+    deploys_elsewhere: ClassVar[bool] = False
     #: How the type is called in a tree, when not by the class's name.
     repr_type: ClassVar[str | None] = None
 
@@ -39,7 +41,7 @@ class ModuleBase:
     return_trace: bool = False
     eval_result: list[Any] | None = None
     eval_report: EvalReport | None = None
-    _extras: Hooks | None = None
+    _extras: CallExtras | None = None
     _evalset: EvalSet | None = None
     _skipped: frozenset[Step] = frozenset()
 
@@ -111,7 +113,9 @@ class ModuleBase:
     ) -> Callable[[], None]:
         """Call `before(module, args, kwargs)`, `after(module, result)`, `on_error(module, error)`.
 
-        Returns a function that takes the hooks out again. A hook that raises ends the call.
+        A call that returns a generator is over when that is: `after` then gets the list of its pieces,
+        and `on_error` what it raised, GeneratorExit where the caller has stopped early. Returns a
+        function that takes the hooks out again. A hook that raises ends the call.
         """
         return self._own_extras().add(before, after, on_error)
 
@@ -120,32 +124,27 @@ class ModuleBase:
         self._own_extras().cache = Cache(size) if use else None
         return self
 
-    @contextmanager
     def stream_output(
         self, sink: Callable[[Any], None] = print, *, prefix: Any = None, suffix: Any = None
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Inside the ``with`` block, `sink` gets each piece of a generator that a call returns.
 
-        `prefix` and `suffix`, if given, go to the sink before the first and after the last piece.
+        `prefix` and `suffix`, if given, go to the sink before the first and after the last piece. Calls
+        in other threads and tasks are not shown, but for those that the block itself begins.
         """
-        extras = self._own_extras()
-        before, extras.sink = extras.sink, StreamSink(sink, prefix, suffix)
-        try:
-            yield
-        finally:
-            extras.sink = before
+        self._own_extras()
+        return shown_to(StreamSink(sink, prefix, suffix), self)
 
-    def _own_extras(self) -> Hooks:
+    def _own_extras(self) -> CallExtras:
         if self._extras is None:
-            self._extras = Hooks()
+            self._extras = CallExtras()
         return self._extras
 
     # Submodules
 
     def named_submodules(self) -> list[tuple[str, ModuleBase]]:
         """The modules that this one holds, each once, with the way to it."""
-        pairs = (pair for name, value in vars(self).items() for pair in modules_in(value, name))
-        return list(unique(pairs))
+        return list(modules_in(vars(self)))
 
     @property
     def submodules(self) -> list[ModuleBase]:
@@ -169,7 +168,11 @@ class ModuleBase:
         return state
 
     def skip(self, *steps: Step) -> Self:
-        """Leave these steps (``train``, ``deploy``, ``eval``) out too from now on; none: leave none out."""
+        """Leave these steps (``train``, ``deploy``, ``eval``) out from now on; returns the module.
+
+        Calls add up: ``skip("train")`` and then ``skip("eval")`` leaves both out. ``skip()`` takes all
+        of it back.
+        """
         unknown = [step for step in steps if step not in STEPS]
         if unknown:
             raise ValueError(f"there is no step {unknown[0]!r}; the steps are {', '.join(STEPS)}.")
@@ -205,11 +208,15 @@ class ModuleBase:
         return self
 
     async def aupdate(self, recursive: bool = True, **options: Any) -> Self:
-        """`update`, for asyncio; when it is cancelled, nothing more is begun and all is undone."""
+        """`update`, for asyncio; when it is cancelled, what runs is interrupted, and all is undone.
+
+        A task that blocks outside of Python code cannot be interrupted, here or by `timeout`: it is left
+        behind in its thread, where it ends as soon as it comes back to Python.
+        """
         return await self._arun(STEPS, recursive, options)
 
     async def astart(self, recursive: bool = True, **options: Any) -> Self:
-        """`start`, for asyncio; when it is cancelled, nothing more is begun and all is undone."""
+        """`start`, for asyncio; ends like `aupdate`."""
         return await self._arun(("deploy",), recursive, options)
 
     async def astop(self) -> None:
@@ -217,18 +224,28 @@ class ModuleBase:
         await asyncio.to_thread(self.stop)
 
     async def aeval(self, recursive: bool = True, **options: Any) -> Self:
-        """`eval`, for asyncio."""
+        """`eval`, for asyncio; ends like `aupdate`."""
         return await self._arun(("eval",), recursive, options)
 
     async def _arun(self, steps: Sequence[Step], recursive: bool, options: dict[str, Any]) -> Self:
         cancelled = threading.Event()
+
+        def run() -> BaseException | None:
+            try:
+                lifecycle.run(self, steps, recursive=recursive, cancelled=cancelled, **options)
+            except BaseException as error:
+                return error  # asyncio would raise a copy of a TimeoutError, without its notes
+            return None
+
+        work = asyncio.ensure_future(asyncio.to_thread(run))
         try:
-            await asyncio.to_thread(
-                lifecycle.run, self, steps, recursive=recursive, cancelled=cancelled, **options
-            )
+            failure = await asyncio.shield(work)
         except asyncio.CancelledError:
             cancelled.set()
+            await asyncio.wait({work})  # until all is undone
             raise
+        if failure is not None:
+            raise failure
         return self
 
     # Evaluation
@@ -261,7 +278,7 @@ class ModuleBase:
 
     # Showing
 
-    @reprlib.recursive_repr(fillvalue="<Module ...>")
+    @drawn_once
     def __repr__(self) -> str:
         return make_repr(
             "Module",

@@ -63,11 +63,16 @@ def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _frozen(value: Any) -> Any:
-    """`value` with lists, tuples, dicts and sets made comparable; types stay apart (1 is not True)."""
+    """`value` with lists, tuples, dicts and sets made comparable.
+
+    What Python calls equal stays apart where a function may tell it: 1, True and 1.0, 0.0 and -0.0.
+    """
     if isinstance(value, dict):
-        return (dict, tuple((key, _frozen(item)) for key, item in value.items()))
+        return (type(value), tuple((_frozen(key), _frozen(item)) for key, item in value.items()))
     if isinstance(value, (list, tuple)):
         return (type(value), tuple(map(_frozen, value)))
     if isinstance(value, (set, frozenset)):
         return (type(value), frozenset(map(_frozen, value)))
+    if isinstance(value, (float, complex)):
+        return (type(value), repr(value), value)  # repr tells the sign of a zero
     return (type(value), value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextvars
+import math
 import signal
 import threading
 import time
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modcore.errors import ModcoreError
+from modcore.module.interruptible import GRACE, HEARTBEAT, InterruptibleTask
 
 
 class _Expired(BaseException):
@@ -25,20 +26,21 @@ class Cancelled(ModcoreError):
 
 
 class Deadline:
-    """`seconds` from now; None is never."""
+    """`seconds` from now, None is never; or as soon as `cancelled` is set."""
 
     def __init__(self, seconds: float | None, cancelled: threading.Event | None = None) -> None:
         if seconds is not None and not 0 < seconds < 1e9:
             raise ValueError(f"timeout is {seconds}; it has to be a number of seconds above 0.")
         self._seconds = seconds
-        self._cancelled = cancelled or threading.Event()
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._cancelled = cancelled
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
 
     def call(self, task: Callable[[], Any], what: str) -> Any:
-        """Call `task`; raises TimeoutError, which names `what`, when the time is over.
+        """Call `task`; raises TimeoutError, which names `what`, when the time is over, or Cancelled.
 
         In the main thread the task is interrupted wherever it is, blocking calls included. In any
-        other thread Python has no such means: the task is left behind in a daemon thread.
+        other thread it is interrupted where it runs Python code, and what blocks outside of it is left
+        behind: in a daemon thread, where it is interrupted as soon as it comes back.
         """
         self.verify(what)
         result = self._call(task, what)
@@ -47,45 +49,49 @@ class Deadline:
 
     def verify(self, what: str) -> None:
         """Raise Cancelled when nobody waits any more."""
-        if self._cancelled.is_set():
+        if self._is_cancelled:
             raise Cancelled(f"{what} was given up.")
 
+    @property
+    def _is_cancelled(self) -> bool:
+        return self._cancelled is not None and self._cancelled.is_set()
+
+    @property
+    def _left(self) -> float:
+        return self._end - time.monotonic()
+
     def _call(self, task: Callable[[], Any], what: str) -> Any:
-        if self._end is None:
+        if self._left <= 0:
+            raise self._error(what)
+        if threading.current_thread() is not threading.main_thread():
+            can_end = self._seconds is not None or self._cancelled is not None
+            return self._in_thread(task, what) if can_end else task()
+        if self._seconds is None:
             return task()
-        left = self._end - time.monotonic()
-        if left > 0 and threading.current_thread() is not threading.main_thread():
-            return self._in_thread(task, left, what)
-        if left > 0:
-            try:
-                return self._with_alarm(task, left)
-            except _Expired as expired:
-                if expired.deadline is not self:
-                    raise
+        try:
+            return self._with_alarm(task, self._left)
+        except _Expired as expired:
+            if expired.deadline is not self:
+                raise
         raise self._error(what)
 
     def _error(self, what: str) -> TimeoutError:
         return TimeoutError(f"{what} was not done after {self._seconds:g} s; give it more time.")
 
-    def _in_thread(self, task: Callable[[], Any], seconds: float, what: str) -> Any:
-        outcome: list[Any] = []
-        failure: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                outcome.append(task())
-            except BaseException as error:
-                failure.append(error)
-
-        context = contextvars.copy_context()
-        thread = threading.Thread(target=context.run, args=(work,), name=what, daemon=True)
-        thread.start()
-        thread.join(seconds)
-        if failure:
-            raise failure[0]
-        if not outcome:
-            raise self._error(what)
-        return outcome[0]
+    def _in_thread(self, task: Callable[[], Any], what: str) -> Any:
+        running = InterruptibleTask(task, what)
+        try:
+            running.start()
+            while not running.wait(max(0.0, min(HEARTBEAT, self._left))):
+                self.verify(what)
+                if self._left <= 0:
+                    raise self._error(what)
+        except BaseException as error:
+            running.interrupt()
+            if not running.wait(GRACE):
+                error.add_note(f"{what} blocks, and is interrupted as soon as it comes back")
+            raise
+        return running.result()
 
     def _with_alarm(self, task: Callable[[], Any], seconds: float) -> Any:
         """Call `task`; raises _Expired after `seconds`. An alarm that is set already still rings."""

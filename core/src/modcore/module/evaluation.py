@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modcore.flow.calls import run
+from modcore.module.jsonl import read_jsonl
 from modcore.registry import Registry, RegistryMiss
 from modcore.registry.miss import explain_miss
 
@@ -135,14 +136,12 @@ def _load(path: str | Path, load_f: Callable[[str], Sequence[Any]] | None) -> Se
         )
     if load_f is not None:
         return load_f(str(file))
+    if file.suffix == ".jsonl":
+        return [row for row, _ in read_jsonl(file, "evalset")]
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".json":
         return _rows(json.loads(text), file)
-    # Not splitlines(): JSON texts may hold line separators that are no line ends.
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if file.suffix != ".jsonl":
-        return [line.rstrip("\r") for _, line in lines]
-    return [_parse(line, file, number) for number, line in lines]
+    return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
 
 
 def _rows(value: Any, file: Path) -> list[Any]:
@@ -151,12 +150,3 @@ def _rows(value: Any, file: Path) -> list[Any]:
             f"{file} holds a JSON {type(value).__name__} where a list of rows is expected."
         )
     return value
-
-
-def _parse(line: str, file: Path, number: int) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{file}, line {number}: not JSON ({error.msg} at column {error.colno})."
-        ) from None

@@ -7,17 +7,18 @@ states say what happened, and the error goes on with its type and a note with th
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from modcore.flow.calls import settled
 from modcore.module.deadline import Cancelled, Deadline
+from modcore.module.interruptible import settled
 from modcore.module.progress import progress
 from modcore.module.state import Step
-from modcore.module.submodules import children_first
+from modcore.module.submodules import children_first, deployed_here
 
 if TYPE_CHECKING:
     from modcore.module.base import ModuleBase
@@ -42,29 +43,30 @@ def run(
 ) -> None:
     """Take `steps` for `root`, and all that it holds when `recursive`.
 
-    Once `cancelled` is set nothing more is begun, and what was deployed is stopped.
+    Once `cancelled` is set, what runs is interrupted, nothing more is begun, and what was deployed is
+    stopped.
     """
     if type(train_jobs) is not int or train_jobs < 1:
         raise ValueError(f"train_jobs is {train_jobs!r}; it has to be a whole number from 1 on.")
-    cancelled = cancelled or threading.Event()
     deadline = Deadline(timeout, cancelled)
     deployed: list[ModuleBase] = []
     try:
         for step in steps:
             # Walked anew for each step: training may have added modules.
-            nodes = children_first(root) if recursive else children_first(root)[-1:]
+            walk = deployed_here if step == "deploy" else children_first
+            nodes = walk(root) if recursive else walk(root)[-1:]
             todo = [node for node in nodes if not _is_skipped(node[1], step)]
             if step == "train" and train_jobs > 1:
                 from modcore.module.together import train_together
 
-                train_together(todo, train_jobs, lambda node: take("train", node, deadline, []))
+                train = functools.partial(take, "train", deadline=deadline, deployed=[])
+                train_together(todo, train_jobs, train)
             else:
                 for node in todo:
                     take(step, node, deadline, deployed)
             if step != "eval":
                 _forget_answers(nodes)
     except BaseException:
-        cancelled.set()  # for those that are trained beside
         _take_down(deployed)
         raise
 

@@ -16,6 +16,11 @@ from urllib.parse import urlsplit
 
 from modcore.errors import ModcoreError, ServiceError
 
+_CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
+    "http": http.client.HTTPConnection,
+    "https": http.client.HTTPSConnection,
+}
+
 #: What a connection raises that the other side closed while nothing was under way.
 _STALE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
 
@@ -32,14 +37,19 @@ class RemoteError(ModcoreError):
 
 
 class RemoteModule:
-    """A service at `url`; every thread keeps a connection of its own, every stream has one."""
+    """A service at `url`; every thread keeps a connection of its own, every stream has one.
+
+    A certificate behind ``https`` has to be one that this machine trusts (``SSL_CERT_FILE``).
+    """
 
     def __init__(self, url: str, token: str | None = None, timeout: float | None = None) -> None:
         address = urlsplit(url)
-        if address.scheme != "http" or not address.hostname:
-            raise ValueError(f"{url!r} is no http:// URL of a service.")
+        if address.scheme not in _CONNECTIONS or not address.hostname:
+            raise ValueError(f"{url!r} is no http:// or https:// URL of a service.")
         self.url = url.rstrip("/")
-        self._host, self._port = address.hostname, address.port or 80
+        self._connection = _CONNECTIONS[address.scheme]
+        self._host = address.hostname
+        self._port = address.port or self._connection.default_port
         self._path = address.path.rstrip("/")
         self._token, self._timeout = token, timeout
         self._local = threading.local()
@@ -93,7 +103,7 @@ class RemoteModule:
         return answer
 
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        return self._connection(self._host, self._port, timeout=self._timeout)
 
     def _post(
         self, connection: http.client.HTTPConnection, path: str, body: bytes
@@ -117,6 +127,11 @@ class RemoteModule:
         raise ServiceError(f"{self.url} ended its answer in the middle.")
 
     def _gone(self, error: Exception) -> ServiceError:
+        if isinstance(error, TimeoutError) and self._timeout is not None:
+            return ServiceError(
+                f"{self.url} did not answer within {self._timeout:g} s; give it more with "
+                f"UrlModule({self.url!r}, timeout=...), or leave timeout out to wait as long as it takes."
+            )
         return ServiceError(f"{self.url} does not answer ({error}); start it again.")
 
 
@@ -150,13 +165,15 @@ def _json(text: bytes, url: str) -> dict[str, Any]:
     return value
 
 
-def _error(described: dict[str, Any]) -> BaseException:
+def _error(described: dict[str, Any]) -> Exception:
     """The error that was raised over there: as itself where its class is known here."""
     name, message = str(described.get("type")), str(described.get("message"))
     kind = _class_of(str(described.get("module")), name)
-    error: BaseException = RemoteError(name, message)
-    if kind is not None:
-        with contextlib.suppress(Exception):  # not every exception can be made of one message
+    error: Exception = RemoteError(name, message)
+    with contextlib.suppress(Exception):  # not every exception can be made of one message
+        if members := described.get("exceptions"):
+            error = ExceptionGroup(message, [_error(member) for member in members])
+        elif kind is not None:
             error = kind(message)
     if traceback := described.get("traceback"):
         error.add_note(f"in the service:\n{traceback}")

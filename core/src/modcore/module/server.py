@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from modcore.errors import MissingExtra, ServiceError
-from modcore.flow.tree import make_repr
+from modcore.flow.tree import drawn_once, make_repr
 from modcore.module.action import ActionModule
 from modcore.module.base import ModuleBase
 from modcore.module.remote import RemoteModule
+from modcore.module.state import ModuleState
 from modcore.plugins import Service, ServiceSpec, plugin_manager
 
 
@@ -51,12 +52,14 @@ class ServerModule(ModuleBase):
     """Runs `m` (a module, a flow or a callable) in a child process, and is called like `m`.
 
     `start()` (or `update()`) brings it up on this machine's loopback, behind a token that only the
-    two processes know; `stop()` takes it down, and so does the end of this process. With `stream`, a
-    call returns the pieces of a generator as they are made. `launcher` is an id in
-    ``modcore.launchers``.
+    two processes know; `stop()` takes it down, and so does the end of this process. What it holds is
+    trained and evaluated here, and deployed there: `setup` and deploy tasks run in the child. A
+    ServerModule that another holds runs beside it, and is called by it. With `stream`, a call returns
+    the pieces of a generator as they are made. `launcher` is an id in ``modcore.launchers``.
     """
 
     repr_type = "Server"
+    deploys_elsewhere = True
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class ServerModule(ModuleBase):
         self._service: Service | None = None
         self._remote: RemoteModule | None = None
         self._lock = threading.Lock()
+        self._is_elsewhere = False  # this is a copy, and its process somebody else's
         self._launches = 0  # what has been begun or ended since makes an unfinished launch void
 
     @property
@@ -80,17 +84,26 @@ class ServerModule(ModuleBase):
         """Where it runs, or None."""
         return self._service.url if self._service else None
 
+    @property
+    def state(self) -> ModuleState:
+        """What happened last; a process that has ended by itself since is noticed here."""
+        state, service = super().state, self._service
+        code = service.poll() if service is not None else None
+        if code is not None and state.deploy == "done":
+            ended = ServiceError(f"the process of {self._label} ended with exit code {code}.")
+            state.record("deploy", "failed" if code else "stopped", ended if code else None)
+            self._end()
+        return state
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The call in the child process; raises ServiceError when it does not run."""
         remote = self._remote
         if remote is None:
-            raise ServiceError(
-                f"{self.name or 'this ServerModule'} is not running; start() it first."
-            )
+            raise ServiceError(f"{self._label} is not running; start() it first.")
         return (remote.stream if self.stream else remote.call)(args, kwargs)
 
-    def _get_deploy_tasks(self) -> Callable[[], Any]:
-        return self._launch
+    def _get_deploy_tasks(self) -> Callable[[], Any] | None:
+        return None if self._is_elsewhere else self._launch
 
     def stop(self) -> None:
         """End the child process, and stop what is below."""
@@ -129,12 +142,16 @@ class ServerModule(ModuleBase):
 
     def __getstate__(self) -> dict[str, Any]:
         # The process stays ours; whoever gets the module may call it.
-        state = {**super().__getstate__(), "_service": None}
+        state = {**super().__getstate__(), "_service": None, "_is_elsewhere": bool(self._remote)}
         del state["_lock"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock())
+
+    @property
+    def _label(self) -> str:
+        return self.name or "this ServerModule"
 
     def _spec(self) -> ServiceSpec:
         return ServiceSpec(
@@ -143,6 +160,7 @@ class ServerModule(ModuleBase):
             launcher=self.launcher,
         )
 
+    @drawn_once
     def __repr__(self) -> str:
         attributes = {"stream": self.stream, "return_trace": self.return_trace}
         return make_repr(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from modcore.module.interruptible import GRACE, HEARTBEAT, InterruptibleTask
 
 if TYPE_CHECKING:
     from modcore.module.lifecycle import Node
@@ -14,33 +16,45 @@ def train_together(nodes: Sequence[Node], jobs: int, train: Callable[[Node], Non
     """Call `train` for each of `nodes`, up to `jobs` at once; they come children first.
 
     After a failure nothing more is begun, and what runs is waited for; several failures are raised
-    as an ExceptionGroup. An interrupt is not held up by what runs.
+    as an ExceptionGroup. An interrupt of this call interrupts what runs.
     """
     plan = _Plan(nodes)
-    running: dict[Future[None], Node] = {}
+    running: dict[InterruptibleTask, Node] = {}
     failures: list[Exception] = []
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="train")
     try:
         while running or (plan.ready and not failures):
             while plan.ready and len(running) < jobs and not failures:
                 node = plan.ready.pop(0)
-                running[pool.submit(train, node)] = node
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                node = running.pop(future)
-                error = future.exception()
-                if isinstance(error, Exception):
-                    failures.append(error)
-                elif error is not None:
-                    raise error
-                else:
-                    plan.done(node)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+                task = InterruptibleTask(functools.partial(train, node), f"training {node[0]}")
+                running[task] = node
+                task.start()
+            for task in [task for task in running if task.wait(HEARTBEAT / len(running))]:
+                plan.done(running.pop(task))
+                failures.extend(_failure(task))
+    except BaseException as error:
+        _give_up(running, error)
+        raise
     if len(failures) == 1:
         raise failures[0]
     if failures:
         raise ExceptionGroup("several trainings failed", failures)
+
+
+def _failure(task: InterruptibleTask) -> list[Exception]:
+    """What `task` failed with, if it did; what ends everything is raised."""
+    try:
+        task.result()
+    except Exception as error:
+        return [error]
+    return []
+
+
+def _give_up(running: Mapping[InterruptibleTask, Node], error: BaseException) -> None:
+    for task in running:
+        task.interrupt()
+    for task, (_, module) in running.items():
+        if not task.wait(GRACE):
+            module.state.record("train", "interrupted", error)
 
 
 class _Plan:

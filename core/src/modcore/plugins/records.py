@@ -77,6 +77,10 @@ class Service(Protocol):
     name: str
     url: str
 
+    def poll(self) -> int | None:
+        """The exit code of a service that has ended, None while it runs. Does not wait."""
+        ...
+
     def wait(self) -> int:
         """Wait until the service has ended by itself. Returns its exit code."""
         ...

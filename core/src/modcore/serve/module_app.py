@@ -88,14 +88,24 @@ def _widen(app: FastAPI) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_CALLS))
 
 
-def describe(error: BaseException) -> dict[str, str]:
-    """An error as it travels; the traceback is for the one who holds the token."""
-    return {
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as it travels, the members of a group in it; the traceback is for who holds the token."""
+    described = {
         "type": type(error).__qualname__,
         "module": type(error).__module__,
-        "message": str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error),
+        "message": _message(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
+    if isinstance(error, BaseExceptionGroup):
+        return {**described, "exceptions": [describe(member) for member in error.exceptions]}
+    return described
+
+
+def _message(error: BaseException) -> str:
+    """What the error's class is to be made of again."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.message
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
 
 
 def _is_stream(result: object) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modcore.errors import InvalidRequest
+from modcore.module.jsonl import read_jsonl
 
 #: A chat message: ``{"role": ..., "content": ...}``, and what else the chat template takes.
 Message = Mapping[str, Any]
@@ -98,33 +99,13 @@ _FORMS = 'write it as {"prompt": ..., "response": ...} or {"messages": [...]}'
 
 
 def _lines(file: Path) -> Iterator[tuple[Any, str]]:
-    """What each line of `file` holds, and where that is; empty lines are passed over."""
     if file.is_dir():
         raise InvalidRequest(f"{file} is a directory; name the jsonl file in it.", param="trainset")
     if not file.exists():
         raise FileNotFoundError(
             f"there is no trainset {file}; give the rows, or the path of a jsonl file."
         )
-    # Split as bytes: str.splitlines() would also split at U+2028, which JSON allows in a text.
-    for number, line in enumerate(file.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            place = f"{file}, line {number}"
-            yield _json(line, place), place
-
-
-def _json(line: bytes, place: str) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise _wrong(place, "this is not UTF-8 text; save the file as UTF-8") from None
-    except json.JSONDecodeError as error:
-        problem = f"this is not JSON ({error.msg} at column {error.colno}); one object a line"
-        raise _wrong(place, problem) from None
-    except (
-        RecursionError,
-        ValueError,
-    ) as error:  # nested without end, a number of thousands of digits
-        raise _wrong(place, f"this cannot be read ({error}); correct the line") from None
+    return read_jsonl(file, "trainset")
 
 
 def _messages(value: object, place: str) -> tuple[Message, ...]:

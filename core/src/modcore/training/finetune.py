@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,7 +121,10 @@ def _prepared(model: Any, method: Method) -> Any:
 
     try:
         config = LoraConfig(task_type="CAUSAL_LM", **(LORA_CONFIG | dict(method.lora)))
-        return get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # PEFT asks the model by the old name of the attribute, which answers the same.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
+            return get_peft_model(model, config)
     except (TypeError, ValueError) as error:
         raise InvalidRequest(
             f"PEFT refuses these options: {error}", param="finetune_method"

@@ -25,7 +25,7 @@ GENERATION = {"max_tokens": 256, "temperature": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Deployed:
     """What answers: the engine, and how its checkpoint reads prompts."""
 
     engine: Engine
@@ -45,7 +45,7 @@ class TrainableModule(ModuleBase):
 
     _trainset: Trainset | None = None
     _method: Method | None = None
-    _served: Served | None = None
+    _deployed: Deployed | None = None
 
     def __init__(
         self,
@@ -72,10 +72,27 @@ class TrainableModule(ModuleBase):
 
         `options` have the names of transformers' TrainingArguments and, for ``lora``, of PEFT's
         LoraConfig. ``merge=False`` leaves the adapter apart in `target_path`; such a result is not
-        deployed. Raises InvalidRequest for an unknown name, MissingExtra when it cannot be checked.
+        deployed, and cannot be evaluated. Raises InvalidRequest for an unknown name, for a value that is no
+        number where one is needed, and for ``merge=False`` beside an evaluation set; MissingExtra when
+        it cannot be checked.
         """
-        self._method = Method.from_options(kind, options)
+        method = Method.from_options(kind, options)
+        self._verify_evaluation(method, self._evalset is not None)
+        self._method = method
         return self
+
+    def evalset(self, *args: Any, **options: Any) -> None:
+        """As for every module; raises InvalidRequest where ``merge=False`` leaves nothing to evaluate."""
+        self._verify_evaluation(self._method, has_rows=True)
+        super().evalset(*args, **options)
+
+    def _verify_evaluation(self, method: Method | None, has_rows: bool) -> None:
+        if method is not None and not method.merge and has_rows and "eval" not in self._skipped:
+            raise InvalidRequest(
+                "A LoRA adapter by itself (merge=False) is not deployed, so there is nothing to evaluate; train "
+                'with merge=True, or say skip("eval") first.',
+                param="merge",
+            )
 
     def forward(self, prompt: str | Sequence[Message], **sampling: Any) -> str:
         """The answer to `prompt`, text or chat messages; a text is the user's message in a chat model.
@@ -85,21 +102,21 @@ class TrainableModule(ModuleBase):
         """
         from modcore.training.encoding import as_prompt
 
-        served = self.served
+        deployed = self.deployed
         if not isinstance(prompt, Sequence):
             raise InvalidRequest(
                 f"The prompt is a {type(prompt).__name__}; give a text or a list of messages.",
                 param="prompt",
             )
-        asked = as_prompt(prompt, has_template=served.encoder.has_template)
-        [answer] = served.engine.generate([asked], _sampling(sampling))
+        asked = as_prompt(prompt, has_template=deployed.encoder.has_template)
+        [answer] = deployed.engine.generate([asked], _sampling(sampling))
         return answer.text
 
     @property
-    def served(self) -> Served:
+    def deployed(self) -> Deployed:
         """What answers; raises ServiceError when the module is not deployed."""
-        if self._served is not None:
-            return self._served
+        if self._deployed is not None:
+            return self._deployed
         if self.target is not None and self.target.holds_adapter:
             raise ServiceError(
                 f"{self.target.path} holds a LoRA adapter by itself (merge=False), which the engine does not "
@@ -109,18 +126,18 @@ class TrainableModule(ModuleBase):
             f"The module of {self.base_model} is not deployed; call update() or start() first."
         )
 
-    def setup(self) -> None:
+    def _load(self) -> None:
         """Load the result, or the base model where there is none, into an engine."""
         from modcore.engine import Engine
         from modcore.training.encoding import Encoder
 
-        self._served = None  # the memory is needed
+        self._deployed = None  # the memory is needed
         directory = self._checkpoint()
-        self._served = Served(Engine.from_pretrained(directory), Encoder(directory))
+        self._deployed = Deployed(Engine.from_pretrained(directory), Encoder(directory))
 
     def stop(self) -> None:
         """Let the engine go."""
-        self._served = None
+        self._deployed = None
         super().stop()
 
     def _get_train_tasks(self) -> Callable[[], None] | None:
@@ -130,11 +147,12 @@ class TrainableModule(ModuleBase):
 
     def _get_deploy_tasks(self) -> Callable[[], None] | None:
         if self.target is not None and self.target.holds_adapter:
-            self._served = None
+            self._deployed = None
             return None
-        return self.setup
+        return self._load
 
     def _train(self) -> None:
+        self._verify_evaluation(self._method, self._evalset is not None)
         if self._trainset is None:
             raise InvalidRequest(
                 "There is a finetune_method, but nothing to learn from; call trainset(...).",
@@ -159,6 +177,18 @@ class TrainableModule(ModuleBase):
 
         finetune(base, self._trainset, method, self.target, fingerprint)
 
+    def _evaluate(self) -> None:
+        """As every module; one that is not deployed, or in another process only, is loaded for this alone."""
+        if self._deployed is not None:
+            super()._evaluate()
+            return
+        if self._get_deploy_tasks() is not None:
+            self._load()
+        try:
+            super()._evaluate()
+        finally:
+            self._deployed = None
+
     def _checkpoint(self) -> Path:
         """The directory to serve."""
         if self.target is not None:
@@ -169,7 +199,7 @@ class TrainableModule(ModuleBase):
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine stays in its process; the one that gets the module loads its own.
-        return {**super().__getstate__(), "_served": None}
+        return {**super().__getstate__(), "_deployed": None}
 
     def __repr__(self) -> str:
         attributes = {"base_model": str(self.base_model)}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from modcore.errors import InvalidRequest, MissingExtra
 
@@ -60,12 +60,12 @@ class Method:
         if not rest:
             return cls(kind, merge=merge)
         need_train_extra(kind)
-        known_training, known_lora = (
-            _training_names(),
-            _lora_names() if kind == "lora" else frozenset(),
-        )
-        for name in rest:
-            _verify(name, kind, known_training | known_lora)
+        known_training = _training_types()
+        known_lora = _lora_types() if kind == "lora" else {}
+        known = {**known_lora, **known_training}
+        for name, value in rest.items():
+            _verify_name(name, kind, known)
+            _verify_value(name, value, known[name])
         # A name that both have (none today) is the trainer's.
         training = {name: value for name, value in rest.items() if name in known_training}
         lora = {name: value for name, value in rest.items() if name not in known_training}
@@ -99,7 +99,7 @@ def _merge(kind: str, value: Any) -> bool:
     return value
 
 
-def _verify(name: str, kind: str, known: frozenset[str]) -> None:
+def _verify_name(name: str, kind: str, known: Mapping[str, Any]) -> None:
     reason = _OWN.get(name)
     if name.startswith("hub_"):
         reason = _OWN["push_to_hub"]
@@ -107,15 +107,25 @@ def _verify(name: str, kind: str, known: frozenset[str]) -> None:
         raise InvalidRequest(f"{name} cannot be set: {reason}.", param=name)
     if name in known:
         return
-    if kind == "full" and find_spec("peft") is not None and name in _lora_names():
+    if kind == "full" and find_spec("peft") is not None and name in _lora_types():
         raise InvalidRequest(
             f"{name} is an option of the method 'lora', not of 'full'.", param=name
         )
     raise InvalidRequest(
         f"There is no option {name!r} of the method {kind!r}; "
-        f"{_hint(name, known | ({'merge'} if kind == 'lora' else set()))}",
+        f"{_hint(name, [*known, *(['merge'] if kind == 'lora' else [])])}",
         param=name,
     )
+
+
+def _verify_value(name: str, value: Any, kind: Any) -> None:
+    """Refuse what is no number where `kind` has to be one: transformers notices it while it trains."""
+    kinds = set(get_args(kind) or (kind,))
+    if value is None and type(None) in kinds:
+        return
+    if kinds <= {int, float, bool, type(None)} and not isinstance(value, (int, float)):
+        wanted = "True or False" if bool in kinds else "a number"
+        raise InvalidRequest(f"{name} is {value!r}; it has to be {wanted}.", param=name)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -141,13 +151,19 @@ def _plain(name: str, value: Any) -> Any:
         ) from None
 
 
-def _training_names() -> frozenset[str]:
+def _training_types() -> dict[str, Any]:
     from transformers import TrainingArguments
 
-    return frozenset(each.name for each in dataclasses.fields(TrainingArguments) if each.init)
+    return _types(TrainingArguments)
 
 
-def _lora_names() -> frozenset[str]:
+def _lora_types() -> dict[str, Any]:
     from peft import LoraConfig
 
-    return frozenset(each.name for each in dataclasses.fields(LoraConfig) if each.init)
+    return _types(LoraConfig)
+
+
+def _types(config: Any) -> dict[str, Any]:
+    """The options that `config` takes, each with its type."""
+    types = get_type_hints(config)
+    return {each.name: types[each.name] for each in dataclasses.fields(config) if each.init}

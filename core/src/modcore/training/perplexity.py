@@ -23,16 +23,16 @@ def perplexity(module: TrainableModule, rows: Iterable[Mapping[str, Any]]) -> fl
     Raises InvalidRequest for a row without an expected answer and when there are no rows, ServiceError
     when the module is not deployed.
     """
-    if not hasattr(module, "served"):
+    if not hasattr(module, "deployed"):
         raise InvalidRequest(
             f"{type(module).__name__} is no TrainableModule, and only those have a perplexity; leave it out.",
             param="metrics",
         )
-    served = module.served
+    deployed = module.deployed
     loss, tokens = 0.0, 0
     for number, row in enumerate(rows, 1):
-        encoded = served.encoder.encode(example_of(row, f"row {number}"))
-        loss += _negative_log_likelihood(served.engine.logits(encoded.input_ids), encoded)
+        encoded = deployed.encoder.encode(example_of(row, f"row {number}"))
+        loss += _negative_log_likelihood(deployed.engine.logits(encoded.input_ids), encoded)
         tokens += len(encoded.input_ids) - encoded.start
     if not tokens:
         raise InvalidRequest("There is no row to take the perplexity of.", param="evalset")

@@ -1,53 +1,26 @@
-"""What may take part in a call beside `forward`: hooks, a cache, a sink for streamed pieces."""
+"""What may take part in a call beside `forward`: hooks, a cache, and what watches a stream."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from modcore.module.caching import MISSING, Cache
+from modcore.module.streams import Watch, sink_of
 
 if TYPE_CHECKING:
     from modcore.module.base import ModuleBase
 
 
-class StreamSink(NamedTuple):
-    """Where pieces go, and what goes before and after them."""
-
-    sink: Callable[[Any], None]
-    prefix: Any
-    suffix: Any
-
-    def watch(self, pieces: Iterator[Any]) -> Iterator[Any]:
-        """`pieces`, each given to the sink as it passes."""
-        if self.prefix is not None:
-            self.sink(self.prefix)
-        for piece in pieces:
-            self.sink(piece)
-            yield piece
-        if self.suffix is not None:
-            self.sink(self.suffix)
-
-    async def awatch(self, pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """As `watch`, for an async generator."""
-        if self.prefix is not None:
-            self.sink(self.prefix)
-        async for piece in pieces:
-            self.sink(piece)
-            yield piece
-        if self.suffix is not None:
-            self.sink(self.suffix)
-
-
-class Hooks:
-    """The extras of one module."""
+class CallExtras:
+    """The hooks and the cache of one module."""
 
     def __init__(self) -> None:
         self.before: list[Callable[..., None]] = []
         self.after: list[Callable[..., None]] = []
         self.on_error: list[Callable[..., None]] = []
         self.cache: Cache | None = None
-        self.sink: StreamSink | None = None
 
     def add(
         self,
@@ -118,13 +91,19 @@ class Hooks:
         return result
 
     def _passed(self, module: ModuleBase, result: Any) -> Any:
+        if not isinstance(result, (Iterator, AsyncIterator)):
+            self._ended(module, result)
+            return result
+        watch = Watch(
+            sink_of(module),
+            functools.partial(self._ended, module) if self.after else None,
+            functools.partial(self._failed, module),
+        )
+        return watch.over(result) if isinstance(result, Iterator) else watch.aover(result)
+
+    def _ended(self, module: ModuleBase, result: Any) -> None:
         for hook in self.after:
             hook(module, result)
-        if self.sink is not None and isinstance(result, AsyncIterator):
-            return self.sink.awatch(result)
-        if self.sink is not None and isinstance(result, Iterator):
-            return self.sink.watch(result)
-        return result
 
     def _failed(self, module: ModuleBase, error: BaseException) -> None:
         for hook in self.on_error:
