@@ -30,9 +30,8 @@ async def read(answer: Answer) -> str:
 
 async def until_idle(engine: AsyncEngine) -> None:
     async with asyncio.timeout(20):
-        while engine.engine.scheduler.has_work:
+        while engine.engine.scheduler.has_work or engine.engine.scheduler.tokens_in_use:
             await asyncio.sleep(0.005)
-    assert engine.engine.scheduler.tokens_in_use == 0
 
 
 async def test_many_tasks_get_the_answers_they_would_get_alone(running: AsyncEngine) -> None:

@@ -24,12 +24,12 @@ from modcore.engine.preparing import Preparer
 from modcore.engine.prompts import Prompt, as_params, as_prompts
 from modcore.engine.radix import PrefixCache
 from modcore.engine.request import Request
-from modcore.engine.sampling import SamplingParams, TokenLogprob, sample
+from modcore.engine.sampling import SamplingParams, TokenLogprob, prompt_logprobs, sample
 from modcore.engine.scheduler import Chunks, Scheduler
 from modcore.engine.state import InferStateInfo, Tap
 from modcore.engine.stats import EngineStats
 from modcore.engine.tokenizer import Tokenizer
-from modcore.errors import EngineClosed, InvalidRequest, ModcoreError
+from modcore.errors import EngineClosed, InvalidRequest, ModcoreError, StepFailed
 from modcore.plugins import BuildOptions
 
 
@@ -285,26 +285,66 @@ class Engine:
 
     def _advance(self, requests: list[Request]) -> None:
         ids, state = self._batch(requests)
-        writers = [request for request in requests if request.rows_held == len(request.tokens)]
-        places = [i for i, request in enumerate(requests) if request.rows_held == len(request.tokens)]
-        state.logit_index = state.logit_index[places]
+        readers = [each for each in requests if each.wants_prompt_logprobs]
+        writers = [each for each in requests if each.rows_held == len(each.tokens)]
+        state.logit_index = self._logit_index(requests, readers, writers, state)
         logits = self.model.forward(ids, state)
+        for request in readers:
+            count = request.rows_held - request.rows_filled
+            self._read_logprobs(request, logits[:count])
+            logits = logits[count:]
         sampled = sample(logits, [request.sampling for request in writers])
         failed = dict(zip(writers, sampled.errors, strict=True))
+        failed.update((each, each.error) for each in readers if isinstance(each.error, StepFailed))
         for request in requests:
             if not failed.get(request):  # what is not finite must not be shared
                 self.scheduler.advance(request)
-        for request, token, logprob in zip(writers, sampled.tokens, sampled.logprobs, strict=True):
-            if error := failed[request]:
+        for request, error in failed.items():
+            if error:
                 self._fail(request, error)
-            else:
+        for request, token, logprob in zip(writers, sampled.tokens, sampled.logprobs, strict=True):
+            if not failed[request]:
                 self._write_token(request, token, logprob)
+
+    def _logit_index(
+        self,
+        requests: list[Request],
+        readers: list[Request],
+        writers: list[Request],
+        state: InferStateInfo,
+    ) -> torch.Tensor:
+        """The tokens whose logits are needed: all that the `readers` read, the last of the `writers`."""
+        places = {request: place for place, request in enumerate(requests)}
+        last = state.logit_index[[places[request] for request in writers]]
+        spans = [
+            torch.arange(request.rows_held - request.rows_filled, device=last.device)
+            + state.b_start_loc[places[request]]
+            for request in readers
+        ]
+        return torch.cat([*spans, last])
+
+    def _read_logprobs(self, request: Request, logits: torch.Tensor) -> None:
+        """Note how likely the prompt's tokens are that stand behind those read now."""
+        assert request.prompt_logprobs is not None
+        start = request.rows_filled
+        ids = request.tokens[start : min(request.rows_held + 1, request.prompt_length)]
+        try:
+            records = prompt_logprobs(logits, ids, request.prompt_logprobs)
+        except StepFailed as error:
+            request.error = error
+            return
+        self._jobs[request].note_prompt(start, records)
 
     def _write_token(self, request: Request, token: int, logprob: TokenLogprob | None) -> None:
         self._prompt_tokens += 0 if request.written else request.prompt_length
         self._generation_tokens += 1
-        request.accept(token)
-        self._tell(request, Event(request, token, logprob, request.finish_reason))
+        try:
+            request.accept(token, logprob)
+        except ModcoreError as error:
+            self._fail(request, error)
+            return
+        is_text = not request.has_end_token
+        self._tell(request, Event(request, token, logprob, request.finish_reason, is_text))
         if request.is_done:
             self._end(request)
 

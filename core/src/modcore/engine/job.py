@@ -7,19 +7,23 @@ from dataclasses import dataclass, replace
 
 from modcore.engine.answers import Choice, FinishReason, Generation, Piece, Usage
 from modcore.engine.request import Request
-from modcore.engine.sampling import TokenLogprob
+from modcore.engine.sampling import TokenLogprob, best_choices
 from modcore.engine.transcript import Transcript
 from modcore.errors import ModcoreError, StepFailed
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a step did to a request: a token, an error, or (neither) that it was aborted."""
+    """What a step did to a request: a token, an error, or (neither) that it was aborted.
+
+    A token `is_text` unless it only ends the answer.
+    """
 
     request: Request
     token: int | None = None
     logprob: TokenLogprob | None = None
     finish_reason: FinishReason | None = None
+    is_text: bool = True
     error: ModcoreError | None = None
 
 
@@ -61,7 +65,9 @@ class Job:
             if event.token is None:
                 piece: Piece | None = transcript.abort()
             else:
-                piece = transcript.push(event.token, event.logprob, event.finish_reason)
+                piece = transcript.push(
+                    event.token, event.logprob, event.finish_reason, is_text=event.is_text
+                )
         except Exception as error:  # a tokenizer may raise on any token
             self.fail(step_failed(error))
             return
@@ -69,6 +75,11 @@ class Job:
             event.request.was_stopped = True
         if piece:
             self._show(piece)
+
+    def note_prompt(self, place: int, records: Sequence[TokenLogprob]) -> None:
+        """Keep the log probabilities of the prompt's tokens behind `place`."""
+        known = (self.prompt_logprobs or [None])[: place + 1]  # a paused prompt is read again
+        self.prompt_logprobs = [*known, *records]
 
     def _show(self, piece: Piece) -> None:
         self.is_done = all(transcript.is_done for transcript in self._transcripts.values())
@@ -80,12 +91,10 @@ class Job:
             self._deliver_best()
 
     def _deliver_best(self) -> None:
-        """The likeliest answers, by the mean log probability of their tokens (vLLM's `best_of`)."""
-        ranked = sorted(
-            self.requests,
-            key=lambda request: -request.sampling.cumulative_logprob / max(1, request.written),
-        )
-        for index, request in enumerate(ranked[: self.wanted]):
+        """The likeliest answers of all that were written (`best_of`)."""
+        best = best_choices([request.sampling for request in self.requests], self.wanted)
+        for index, place in enumerate(best):
+            request = self.requests[place]
             choice = self._held_back[self._transcripts[request].index]
             usage = self.usage if index == self.wanted - 1 else None
             self.deliver(

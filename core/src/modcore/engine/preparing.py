@@ -37,7 +37,7 @@ class Preparer:
         rest = self.capacity - len(ids)
         limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
         requests: list[Request] = []
-        for index in range(params.best_of or params.n):
+        for index in range(params.choices):
             request = Request(
                 ids,
                 limit,
@@ -46,6 +46,7 @@ class Preparer:
                 leader=requests[0] if requests else None,
                 uses_prefix_cache=params.prefix_cache and params.prompt_logprobs is None,
                 reads_at_once=not self.model.keys_are_reusable,
+                prompt_logprobs=None if requests else params.prompt_logprobs,
             )
             requests.append(request)
         return Job(requests, [self._transcript(params, ids, i) for i in range(len(requests))], params.n)
@@ -88,5 +89,10 @@ class Preparer:
         detokenizer = (
             Detokenizer(self.prompts.tokenizer.decode, ids) if self.prompts.has_tokenizer else None
         )
-        has_logprobs = params.logprobs is not None
-        return Transcript(index, params.stop, detokenizer, has_logprobs=has_logprobs)
+        return Transcript(
+            index,
+            params.stop,
+            detokenizer,
+            has_logprobs=params.logprobs is not None,
+            min_tokens=params.min_tokens,
+        )

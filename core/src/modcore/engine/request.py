@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from modcore.engine.answers import FinishReason
 from modcore.engine.radix import Node
-from modcore.engine.sampling import SamplingState
+from modcore.engine.sampling import SamplingState, TokenLogprob
 from modcore.errors import ModcoreError
 
 class Request:
@@ -26,6 +26,7 @@ class Request:
         leader: Request | None = None,
         uses_prefix_cache: bool = True,
         reads_at_once: bool = False,
+        prompt_logprobs: int | None = None,
     ) -> None:
         self.tokens = list(prompt_ids)
         self.prompt_length = len(self.tokens)
@@ -35,8 +36,10 @@ class Request:
         self.leader = leader
         self.uses_prefix_cache = uses_prefix_cache
         self.reads_at_once = reads_at_once  # its prompt must not be cut into chunks
+        self.prompt_logprobs = prompt_logprobs  # likeliest tokens to tell of at each of its places
         self.finish_reason: FinishReason | None = None
         self.error: ModcoreError | None = None
+        self.has_end_token = False  # the last token ended the answer, and is no part of it
         self.was_stopped = False  # by its text, or because nobody waits for it any more
 
         # The scheduler's
@@ -71,6 +74,11 @@ class Request:
         return self.rows_filled >= self.prompt_length
 
     @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether all logits of what it reads next are asked for."""
+        return self.prompt_logprobs is not None and not self.has_read_prompt
+
+    @property
     def waits_for_leader(self) -> bool:
         """Whether the prompt that it shares is still being read."""
         leader = self.leader
@@ -81,11 +89,16 @@ class Request:
         """Whether it writes no more."""
         return self.was_stopped or self.finish_reason is not None or self.error is not None
 
-    def accept(self, token: int) -> None:
-        """Take the next token; decides whether it ends the answer."""
+    def accept(self, token: int, logprob: TokenLogprob | None = None) -> None:
+        """Take the next token; decides whether it ends the answer.
+
+        Raises StepFailed when the request's grammar does not allow it.
+        """
+        ends = self.sampling.ends(token)
         self.tokens.append(token)
-        self.sampling.accept(token)
-        if self.sampling.ends(token):
+        self.sampling.accept(token, logprob)
+        self.has_end_token = ends
+        if ends or self.sampling.is_complete:
             self.finish_reason = "stop"
         elif self.written >= self.limit:
             self.finish_reason = "length"

@@ -166,6 +166,8 @@ class Scheduler:
         count = request.tokens_to_read
         if not request.reads_at_once:
             count = min(count, budget)
+        if request.prompt_logprobs is not None:  # the logits of a whole prompt are gigabytes
+            count = min(count, self.chunks.busy)
         if not self._extend(request, count):
             return 0
         (step.prefill if count > 1 else step.decode).append(request)

@@ -22,39 +22,56 @@ class Transcript:
         stops: Sequence[str],
         detokenizer: Detokenizer | None,
         *,
-        has_logprobs: bool,
+        has_logprobs: bool = False,
+        min_tokens: int = 0,
     ) -> None:
         self.index = index
         self.length = 0  # tokens, the one that ended it included
         self.is_done = False
         self._detokenizer = detokenizer
         self._stops = StopStrings(stops)
+        self._min_tokens = min_tokens
         self._token_ids: list[int] = []  # not shown yet, and their log probabilities
         self._logprobs: list[TokenLogprob] | None = [] if has_logprobs else None
 
     def push(
-        self, token: int, logprob: TokenLogprob | None, reason: FinishReason | None
+        self,
+        token: int,
+        logprob: TokenLogprob | None,
+        reason: FinishReason | None,
+        *,
+        is_text: bool = True,
     ) -> Piece | None:
-        """Take the next token, with what it ended the answer for; the piece that can be shown now."""
+        """Take the next token, with what it ended the answer for; the piece that can be shown now.
+
+        A token that is not `is_text` ends the answer without being a part of its text.
+        """
         self.length += 1
         self._token_ids.append(token)
         if self._logprobs is not None and logprob is not None:
             self._logprobs.append(logprob)
-        if reason == "stop":  # a token that ends an answer is no part of its text
-            return self._last("stop")
-        text, stopped = self._stops.push(self._detokenizer.push(token) if self._detokenizer else "")
+        if not is_text:
+            return self._last(reason or "stop")
+        text = self._detokenizer.push(token) if self._detokenizer else ""
+        text, stopped = self._scan(text)
         if stopped:
             return self._show(text, "stop")
         if reason:
             return self._last(reason, text)
         return self._show(text) if text else None
 
+    def _scan(self, text: str) -> tuple[str, bool]:
+        """What may be shown of `text`, and whether a stop string ends the answer."""
+        if self.length <= self._min_tokens:
+            return text, False
+        return self._stops.push(text)
+
     def abort(self) -> Piece:
         """End the answer as it is."""
         return self._show("", "abort")
 
     def _last(self, reason: FinishReason, text: str = "") -> Piece:
-        rest, stopped = self._stops.push(self._detokenizer.flush() if self._detokenizer else "")
+        rest, stopped = self._scan(self._detokenizer.flush() if self._detokenizer else "")
         return self._show(text + rest + self._stops.flush(), "stop" if stopped else reason)
 
     def _show(self, text: str, reason: FinishReason | None = None) -> Piece:
