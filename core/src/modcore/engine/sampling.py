@@ -34,11 +34,6 @@ class SamplingParams:
     top_p: float = 1.0
     seed: int | None = None
     stop: str | Sequence[str] = ()
-    n: int = 1
-    best_of: int | None = None
-    logprobs: int | None = None
-    prompt_logprobs: int | None = None
-    prefix_cache: bool = True
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None:
@@ -97,7 +92,7 @@ def _stop_strings(stop: object) -> tuple[str, ...]:
     return tuple(strings)
 
 
-def sample_old(
+def sample(
     logits: torch.Tensor,
     params: Sequence[SamplingParams],
     generators: Sequence[torch.Generator],
@@ -155,31 +150,3 @@ def _draw_from_nucleus(
     size = (cumulated - ranked < top_p).sum(dim=-1, keepdim=True)  # [batch, 1]
     place = torch.searchsorted(cumulated, uniform * cumulated.gather(-1, size - 1), right=True)
     return order.gather(-1, torch.minimum(place, size - 1)).squeeze(-1)
-
-# SHIM
-@dataclass(frozen=True)
-class TokenLogprob:
-    token_id: int
-    logprob: float
-    top: tuple = ()
-
-class SamplingState:
-    def __init__(self, params, prompt_ids, vocab_size, eos_token_ids, constraint=None, index=0):
-        self.params, self.eos = params, eos_token_ids
-        self.generator = torch.Generator().manual_seed((params.seed + index) if params.seed is not None else secrets.randbits(63))
-        self.cumulative_logprob = 0.0
-    def accept(self, token): pass
-    def ends(self, token): return token in self.eos
-
-@dataclass
-class Sampled:
-    tokens: list
-    logprobs: list
-    errors: list
-
-def sample(logits, states):
-    from modcore.errors import StepFailed
-    finite = torch.isfinite(logits).all(dim=-1)
-    logits = torch.where(finite[:, None], logits, 0.0)
-    tokens = sample_old(logits, [s.params for s in states], [s.generator for s in states])
-    return Sampled(tokens, [None]*len(states), [None if f else StepFailed("The model computed values that are not finite; try dtype float32.") for f in finite.tolist()])
