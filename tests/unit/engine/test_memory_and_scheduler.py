@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modcore.engine.memory import HOLD_ROW, MemoryManager, RequestTable
 from modcore.engine.request import Request
-from modcore.engine.sampling import SamplingParams
+from modcore.engine.sampling import SamplingParams, SamplingState
 from modcore.engine.scheduler import Scheduler
 from modcore.errors import ModcoreError
 
@@ -45,7 +45,7 @@ def test_more_rows_than_there_are_is_an_error_with_the_numbers() -> None:
 
 
 def request(prompt: int, limit: int) -> Request:
-    return Request([1] * prompt, SamplingParams(), limit)
+    return Request([1] * prompt, SamplingState(SamplingParams(), [1] * prompt, 2), limit)
 
 
 def scheduler(tokens: int, lines: int = 8) -> Scheduler:

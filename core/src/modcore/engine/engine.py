@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from modcore.engine.memory import RequestTable
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.prompts import Prompt, PromptReader, as_params, as_prompts
 from modcore.engine.request import Generation, Piece, Request
-from modcore.engine.sampling import SamplingParams, sample
+from modcore.engine.sampling import GrammarCompiler, SamplingParams, SamplingState, sample
 from modcore.engine.scheduler import Scheduler
 from modcore.engine.state import Tap
 from modcore.engine.tokenizer import Tokenizer
@@ -158,7 +159,7 @@ class Engine:
         self._verify_taps(taps or {})
         ids = self.encode(token_ids)
         self._verify_prompt(ids, room=0)
-        request = Request(ids, SamplingParams(), limit=0)
+        request = Request(ids, SamplingState(SamplingParams(), ids, self.model.vocab_size), limit=0)
         with self._lock:
             try:
                 if not self.scheduler.admit_one(request):
@@ -184,7 +185,14 @@ class Engine:
         detokenizer = (
             Detokenizer(self.tokenizer.decode, ids) if self.prompts.has_tokenizer else None
         )
-        return Request(ids, params, limit, self.eos_token_ids, detokenizer)
+        constraint = self._grammars.compile(params) if params.is_constrained else None
+        sampling = SamplingState(params, ids, self.model.vocab_size, self.eos_token_ids, constraint)
+        return Request(ids, sampling, limit, detokenizer)
+
+    @functools.cached_property
+    def _grammars(self) -> GrammarCompiler:
+        """What compiles constraints, made when the first request brings one."""
+        return GrammarCompiler(self.tokenizer.fast, self.model.vocab_size, self.eos_token_ids)
 
     def abort(self, request: Request) -> None:
         """End a request and free what it holds; harmless when it has ended."""
@@ -210,17 +218,14 @@ class Engine:
 
     def _advance(self, requests: list[Request], *, is_prefill: bool) -> None:
         logits = self._forward(requests, is_prefill=is_prefill)
-        finite = torch.isfinite(logits).all(dim=-1)
-        logits = torch.where(finite[:, None], logits, 0.0)
-        tokens = sample(logits, [r.params for r in requests], [r.generator for r in requests])
-        for request, token, is_finite in zip(requests, tokens, finite.tolist(), strict=True):
-            if not is_finite:
-                request.fail(
-                    StepFailed("The model computed values that are not finite; try dtype float32.")
-                )
+        sampled = sample(logits, [request.sampling for request in requests])
+        chosen = zip(requests, sampled.tokens, sampled.logprobs, sampled.errors, strict=True)
+        for request, token, record, failure in chosen:
+            if failure is not None:
+                request.fail(failure)
                 continue
             try:
-                request.accept(token)
+                request.accept(token, record)
             except (
                 Exception
             ) as error:  # a tokenizer may raise on any token, and only this request has it

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modcore.engine.detokenizer import Detokenizer, StopStrings
-from modcore.engine.sampling import SamplingParams
+from modcore.engine.sampling import SamplingState, TokenLogprob
 from modcore.errors import ModcoreError
 
 #: ``abort`` is what ends an answer that nobody waits for any more.
@@ -74,14 +74,13 @@ class Request:
     def __init__(
         self,
         prompt_ids: list[int],
-        params: SamplingParams,
+        sampling: SamplingState,
         limit: int,
-        eos_token_ids: frozenset[int] = frozenset(),
         detokenizer: Detokenizer | None = None,
     ) -> None:
-        self.params = params
+        self.params = sampling.params
+        self.sampling = sampling
         self.limit = limit
-        self.generator = params.generator()
         self.tokens = list(prompt_ids)
         self.prompt_length = len(prompt_ids)
         self.line = -1  # in the request table, while it runs
@@ -90,9 +89,8 @@ class Request:
         self.finish_reason: FinishReason | None = None
         self.error: ModcoreError | None = None
         self.deliver: Callable[[Piece | ModcoreError], None] = lambda _: None
-        self._eos_token_ids = eos_token_ids
         self._detokenizer = detokenizer
-        self._stops = StopStrings(params.stop)
+        self._stops = StopStrings(sampling.params.stop)
         self._unshown: list[int] = []
 
     @property
@@ -115,16 +113,20 @@ class Request:
         """Tokens read and written."""
         return Usage(self.prompt_length, len(self.tokens) - self.prompt_length)
 
-    def accept(self, token: int) -> None:
+    def accept(self, token: int, record: TokenLogprob | None = None) -> None:
         """Take the next token; decides whether it ends the answer."""
+        ends = self.sampling.ends(token)
+        self.sampling.accept(token, record)
         self.tokens.append(token)
         self._unshown.append(token)
-        if token in self._eos_token_ids:
+        if ends:
             self._finish("stop")
             return
         text, stopped = self._stops.push(self._detokenizer.push(token) if self._detokenizer else "")
         if stopped:
             self._show(text, "stop")
+        elif self.sampling.is_complete:
+            self._finish("stop", text)
         elif len(self.tokens) >= self.max_length:
             self._finish("length", text)
         elif text:
