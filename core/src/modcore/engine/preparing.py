@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from modcore.engine.detokenizer import Detokenizer
@@ -9,7 +10,7 @@ from modcore.engine.job import Job
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.prompts import Prompt, PromptReader
 from modcore.engine.request import Request
-from modcore.engine.sampling import SamplingParams, SamplingState
+from modcore.engine.sampling import GrammarCompiler, SamplingParams, SamplingState
 from modcore.engine.transcript import Transcript
 from modcore.errors import InvalidRequest
 
@@ -82,8 +83,16 @@ class Preparer:
                 param="prompt",
             )
 
+    @functools.cached_property
+    def _grammars(self) -> GrammarCompiler:
+        """What compiles constraints, made when the first request brings one."""
+        tokenizer = self.prompts.tokenizer.fast
+        return GrammarCompiler(tokenizer, self.model.vocab_size, self.eos_token_ids)
+
     def _sampling(self, params: SamplingParams, ids: list[int], index: int) -> SamplingState:
-        return SamplingState(params, ids, self.model.vocab_size, self.eos_token_ids, index=index)
+        constraint = self._grammars.compile(params) if params.is_constrained else None
+        vocab = self.model.vocab_size
+        return SamplingState(params, ids, vocab, self.eos_token_ids, constraint, index)
 
     def _transcript(self, params: SamplingParams, ids: list[int], index: int) -> Transcript:
         detokenizer = (

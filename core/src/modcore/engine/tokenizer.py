@@ -42,6 +42,11 @@ class Tokenizer:
             ) from error
 
     @property
+    def fast(self) -> Any:
+        """The tokenizer as transformers knows it, for what works on its vocabulary."""
+        return self._tokenizer
+
+    @property
     def eos_token_id(self) -> int | None:
         """The token that ends a text, if the tokenizer knows one."""
         token: int | None = self._tokenizer.eos_token_id
