@@ -19,18 +19,18 @@ from modcore.engine.scheduler import Chunks, Scheduler
 class Scripted:
     """Ends an answer after `length` tokens, as an end-of-text token would."""
 
-    cumulative_logprob = 0.0
+    is_complete = False
 
     def __init__(self, length: int) -> None:
         self.left = length
 
-    def accept(self, token: int) -> None:
+    def accept(self, token: int, record: object = None) -> None:
         """See `SamplingState.accept`."""
         self.left -= 1
 
     def ends(self, token: int) -> bool:
         """See `SamplingState.ends`."""
-        return self.left <= 0
+        return self.left <= 1
 
 
 def scripted(prompt: Iterable[int], length: int, limit: int | None = None, **options: Any) -> Request:
