@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from modcore.engine.prompts import Prompt
     from modcore.engine.request import Generation, Piece, Usage
     from modcore.engine.sampling import SamplingParams
+    from modcore.engine.stats import EngineStats
 
 _HOMES = {
     "Answer": "async_engine",
     "AsyncEngine": "async_engine",
     "Engine": "engine",
+    "EngineStats": "stats",
     "Generation": "request",
     "Piece": "request",
     "Prompt": "prompts",
@@ -31,6 +33,7 @@ __all__ = [
     "Answer",
     "AsyncEngine",
     "Engine",
+    "EngineStats",
     "Generation",
     "Piece",
     "Prompt",

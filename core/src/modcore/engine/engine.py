@@ -20,6 +20,7 @@ from modcore.engine.request import Generation, Piece, Request
 from modcore.engine.sampling import SamplingParams, sample
 from modcore.engine.scheduler import Scheduler
 from modcore.engine.state import Tap
+from modcore.engine.stats import Counters, EngineStats
 from modcore.engine.tokenizer import Tokenizer
 from modcore.errors import InvalidRequest, ModcoreError, ModelNotServed, PluginError, StepFailed
 from modcore.plugins import BuildOptions, plugin_manager
@@ -41,6 +42,7 @@ class Engine:
         self.eos_token_ids = self.prompts.eos_token_ids()
         table = RequestTable(model.options.max_batch, self.capacity, model.device)
         self.scheduler = Scheduler(model.mem_manager, table)
+        self._counters = Counters()
         self._lock = threading.RLock()
 
     @classmethod
@@ -96,6 +98,10 @@ class Engine:
     def tokenizer(self) -> Tokenizer:
         """The checkpoint's tokenizer; raises CheckpointError when there is none or it cannot be read."""
         return self.prompts.tokenizer
+
+    def stats(self) -> EngineStats:
+        """What the engine is doing and has done; safe from any thread, never waits for a step."""
+        return self._counters.read(self.scheduler)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """The token ids of `prompt`; raises InvalidRequest when it is empty."""
@@ -213,6 +219,9 @@ class Engine:
         finite = torch.isfinite(logits).all(dim=-1)
         logits = torch.where(finite[:, None], logits, 0.0)
         tokens = sample(logits, [r.params for r in requests], [r.generator for r in requests])
+        if is_prefill:
+            self._counters.prompt_tokens += sum(request.prompt_length for request in requests)
+        self._counters.generation_tokens += int(finite.sum())
         for request, token, is_finite in zip(requests, tokens, finite.tolist(), strict=True):
             if not is_finite:
                 request.fail(

@@ -1,0 +1,62 @@
+"""What an engine is doing, and what it has done: numbers that may be read at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modcore.engine.scheduler import Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """An engine at one moment; what ends in ``_total`` counts from its start and only grows.
+
+    running, waiting:    requests.
+    kv_tokens_total:     tokens that the KV cache holds at most.
+    kv_tokens_used:      of those, the ones that belong to running requests.
+    kv_tokens_cached:    of those, the ones that no request uses and the prefix cache keeps.
+    prompt_tokens_total, generation_tokens_total:  tokens read, tokens written.
+    prefix_query_tokens_total:  prompt tokens looked up in the prefix cache.
+    prefix_hit_tokens_total:    of those, the ones found.
+    preemptions_total:   times that a running request was paused for want of KV tokens.
+    """
+
+    running: int
+    waiting: int
+    kv_tokens_total: int
+    kv_tokens_used: int
+    kv_tokens_cached: int
+    prompt_tokens_total: int
+    generation_tokens_total: int
+    prefix_query_tokens_total: int
+    prefix_hit_tokens_total: int
+    preemptions_total: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What an engine counts as it steps; written by whoever takes the step, under its lock."""
+
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+
+    def read(self, scheduler: Scheduler) -> EngineStats:
+        """The stats; takes no lock, so nobody who asks waits for a step.
+
+        There is no prefix cache and no request is paused, so theirs are zero.
+        """
+        memory = scheduler.memory
+        return EngineStats(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            kv_tokens_total=memory.tokens,
+            kv_tokens_used=memory.tokens - memory.free_tokens,
+            kv_tokens_cached=0,
+            prompt_tokens_total=self.prompt_tokens,
+            generation_tokens_total=self.generation_tokens,
+            prefix_query_tokens_total=0,
+            prefix_hit_tokens_total=0,
+            preemptions_total=0,
+        )
