@@ -33,7 +33,9 @@ class Scripted:
         return self.left <= 1
 
 
-def scripted(prompt: Iterable[int], length: int, limit: int | None = None, **options: Any) -> Request:
+def scripted(
+    prompt: Iterable[int], length: int, limit: int | None = None, **options: Any
+) -> Request:
     """A request that writes `length` tokens and was allowed `limit`."""
     return Request(list(prompt), limit or length, Scripted(length), **options)  # type: ignore[arg-type]
 

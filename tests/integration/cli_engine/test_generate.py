@@ -69,6 +69,8 @@ def test_bfloat16_and_stop_strings_are_taken(text_checkpoint: Path) -> None:
         (["--seed", "99999999999999999999"], "--seed"),
         (["--stop", ""], "--stop"),
         (["--dtype", "int4"], "--dtype"),
+        (["--kv-tokens", "0"], "--kv-tokens"),
+        (["--max-batch", "many"], "--max-batch"),
         (["--prompt", ""], "--prompt"),
         (["--prompt", "fox " * 2000], "--prompt"),
         (["--no-such-option"], "--no-such-option"),

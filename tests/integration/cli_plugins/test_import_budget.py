@@ -65,7 +65,7 @@ def test_the_core_alone_when_help_list_and_explain_are_asked_for_has_all_it_need
 
 
 def test_every_command_when_the_core_is_alone_explains_its_options(modcore: CommandLine) -> None:
-    for command in ("demo", "generate", "serve"):
+    for command in ("bench", "demo", "generate", "serve"):
         done = modcore.run(command, "--help")
         assert done.returncode == 0, done.stderr
         assert f"modcore {command}" in done.stdout

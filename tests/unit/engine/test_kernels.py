@@ -210,7 +210,9 @@ def test_native_attention_in_bfloat16_over_many_keys(head_dim: int) -> None:
 
 
 @pytest.mark.parametrize("head_dim", [2, 16, 40, 64, 80, 128, 256])
-@pytest.mark.parametrize(("window", "alibi"), [(None, False), (7, False), (100, True), (None, True)])
+@pytest.mark.parametrize(
+    ("window", "alibi"), [(None, False), (7, False), (100, True), (None, True)]
+)
 @pytest.mark.parametrize("heads", [2, 6, 14])
 def test_native_prefill_in_bfloat16_is_the_formula(
     head_dim: int, window: int | None, alibi: bool, heads: int

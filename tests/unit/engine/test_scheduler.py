@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from workloads import World, next_token, random_request, scripted
 
 from modcore.engine.admission import PastFuture, peak_tokens
 from modcore.engine.request import Request
 from modcore.engine.scheduler import MAX_OVERTAKEN, Chunks
+from workloads import World, next_token, random_request, scripted
 
 
 def alone(request: Request) -> list[int]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: The core's commands and their summaries; each is ``COMMAND`` in ``modcore/cli/<name>.py``.
 COMMANDS = {
+    "bench": "Measure throughput and latencies of a checkpoint or a server.",
     "demo": "Train, serve, ask and score a small Llama, all on this machine.",
     "explain": "Say which plugin serves a checkpoint, and why.",
     "generate": "Complete one prompt with a checkpoint.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
+from modcore.cli.engine_options import add_engine_options, build_engine
 from modcore.plugins.commands import Command
 
 
@@ -42,36 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="end before this text; may be given several times",
     )
-    add_engine_arguments(parser)
+    add_engine_options(parser)
     parser.add_argument(
         "--json", action="store_true", help="print JSON once the answer is finished"
     )
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the engine, the same for every command that runs one."""
-    parser.add_argument(
-        "--dtype",
-        metavar="DTYPE",
-        default="auto",
-        help="auto (the checkpoint's, default), float32 or bfloat16",
-    )
-    parser.add_argument(
-        "--context-length",
-        metavar="N",
-        type=int,
-        help="the most tokens of a prompt and its answer (default: the checkpoint's)",
-    )
-
-
-def engine_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options of `add_engine_arguments` say, as `Engine.from_pretrained` takes it."""
-    return {"dtype": args.dtype, "context_length": args.context_length}
-
-
 def run(args: argparse.Namespace) -> int:
     """Generate: streamed as text, or at once as JSON."""
-    from modcore.engine import Engine, SamplingParams
+    from modcore.engine import SamplingParams
 
     params = SamplingParams(
         max_tokens=args.max_tokens,
@@ -84,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         from modcore.errors import InvalidRequest
 
         raise InvalidRequest("the prompt is empty; give it some text.", param="prompt")
-    engine = Engine.from_pretrained(args.checkpoint, **engine_options(args))
+    engine = build_engine(args.checkpoint, args)
     if args.json:
         print(json.dumps(engine.generate([args.prompt], params)[0].to_json(), ensure_ascii=False))
         return 0

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from modcore.cli.generate import add_engine_arguments, engine_options
+from modcore.cli.engine_options import add_engine_options, build_engine
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help=f"ask clients for this key; anyone on this machine can read a command line, so rather set {API_KEY}",
     )
-    add_engine_arguments(parser)
+    add_engine_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         from modcore.serve import server
         from modcore.serve.app import create_app
     except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "uvicorn", "pydantic", "starlette"):
+        if error.name not in ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"):
             raise
         raise MissingExtra(
             f"Serving needs {error.name}, which is not installed; try: pip install 'modcore[serve]'"
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     # Taken before the model is loaded: whoever waits minutes for it must not learn then that the port is taken.
     listener = server.open_listener(args.host, args.port)
 
-    from modcore.engine import AsyncEngine, Engine
+    from modcore.engine import AsyncEngine
 
-    engine = Engine.from_pretrained(args.checkpoint, **engine_options(args))
+    engine = build_engine(args.checkpoint, args)
     name = args.model_name or Path(args.checkpoint).resolve().name
     url = server.url_of(listener)
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modcore.engine.answers import Choice, Generation, Piece, Usage
     from modcore.engine.async_engine import Answer, AsyncEngine
     from modcore.engine.engine import Engine
     from modcore.engine.prompts import Prompt
-    from modcore.engine.answers import Choice, Generation, Piece, Usage
     from modcore.engine.sampling import SamplingParams
+    from modcore.engine.stats import EngineStats
 
 _HOMES = {
     "Answer": "async_engine",
@@ -23,6 +24,7 @@ _HOMES = {
     "Choice": "answers",
     "Generation": "answers",
     "Piece": "answers",
+    "EngineStats": "stats",
     "Prompt": "prompts",
     "SamplingParams": "sampling",
     "Usage": "answers",
@@ -33,6 +35,7 @@ __all__ = [
     "AsyncEngine",
     "Choice",
     "Engine",
+    "EngineStats",
     "Generation",
     "Piece",
     "Prompt",

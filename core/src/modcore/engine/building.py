@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from modcore.checkpoint import read_config
 from modcore.engine.model import TpPartBaseModel
 from modcore.errors import InvalidRequest, ModelNotServed, PluginError
@@ -31,8 +30,6 @@ def build_model(options: BuildOptions) -> TpPartBaseModel:
             "which is not a text model of the engine; update the package."
         )
     return model
-
-
 
 
 def _verify(options: BuildOptions) -> None:

@@ -50,7 +50,9 @@ class Preparer:
                 prompt_logprobs=None if requests else params.prompt_logprobs,
             )
             requests.append(request)
-        return Job(requests, [self._transcript(params, ids, i) for i in range(len(requests))], params.n)
+        return Job(
+            requests, [self._transcript(params, ids, i) for i in range(len(requests))], params.n
+        )
 
     def bare(self, ids: list[int]) -> Request:
         """A request that reads `ids` and writes nothing."""

@@ -9,6 +9,7 @@ from modcore.engine.radix import Node
 from modcore.engine.sampling import SamplingState, TokenLogprob
 from modcore.errors import ModcoreError
 
+
 class Request:
     """What the scheduler runs; a caller's request for `n` answers makes `n` of these.
 

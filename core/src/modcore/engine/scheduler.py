@@ -63,7 +63,7 @@ class Scheduler:
         *,
         cache: PrefixCache | None = None,
         lengths: LengthEstimator | None = None,
-        chunks: Chunks = Chunks(),  # noqa: B008  frozen
+        chunks: Chunks = Chunks(),
     ) -> None:
         self.memory, self.table, self.cache = memory, table, cache
         self.lengths = lengths or FullLength()

@@ -1,15 +1,22 @@
-"""What an engine tells of itself."""
+"""What an engine is doing, and what it has done: numbers that may be read at any time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class EngineStats:
-    """Requests and tokens: what there is now, and totals since the engine was made.
+    """An engine at one moment; what ends in ``_total`` counts from its start and only grows.
 
-    `kv_tokens_used` are held by requests, `kv_tokens_cached` only kept by the prefix cache.
+    running, waiting:    requests.
+    kv_tokens_total:     tokens that the KV cache holds at most.
+    kv_tokens_used:      of those, the ones that belong to running requests.
+    kv_tokens_cached:    of those, the ones that no request uses and the prefix cache keeps.
+    prompt_tokens_total, generation_tokens_total:  tokens read, tokens written.
+    prefix_query_tokens_total:  prompt tokens looked up in the prefix cache.
+    prefix_hit_tokens_total:    of those, the ones found.
+    preemptions_total:   times that a running request was paused for want of KV tokens.
     """
 
     running: int

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from modcore.engine import Answer, Piece, Usage
+from modcore.engine import Piece, Usage
 from modcore.errors import ModcoreError
 from modcore.serve.errors import CallerGone, error_body, public_error
+from modcore.serve.observed import ObservedAnswer
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def envelope(prefix: str, kind: str, model: str) -> dict[str, Any]:
     }
 
 
-async def collect(answer: Answer) -> tuple[str, str, Usage]:
+async def collect(answer: ObservedAnswer) -> tuple[str, str, Usage]:
     """The whole text, the finish reason and the usage."""
     texts: list[str] = []
     async with answer:
@@ -71,11 +72,11 @@ async def _hang_up(request: Request) -> None:
         pass
 
 
-async def merge(answers: Sequence[Answer]) -> AsyncGenerator[tuple[int, Piece]]:
+async def merge(answers: Sequence[ObservedAnswer]) -> AsyncGenerator[tuple[int, Piece]]:
     """The pieces of several answers as they come, each with the number of its answer."""
     queue: asyncio.Queue[tuple[int, Piece | Exception | None]] = asyncio.Queue()
 
-    async def forward(index: int, answer: Answer) -> None:
+    async def forward(index: int, answer: ObservedAnswer) -> None:
         try:
             async with answer:
                 async for piece in answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from modcore._version import VERSION
@@ -13,6 +13,7 @@ from modcore.engine import AsyncEngine
 from modcore.serve import chat, completions
 from modcore.serve.errors import ModelNotFound, install_error_handlers
 from modcore.serve.guard import Guard
+from modcore.serve.metrics import Metrics
 from modcore.serve.served import Served, served_by
 
 
@@ -23,8 +24,10 @@ def create_app(engine: AsyncEngine, model_name: str, api_key: str | None = None)
     """
     # The interactive pages would load their scripts from elsewhere.
     app = FastAPI(title="modcore", version=VERSION, docs_url=None, redoc_url=None)
-    app.state.served = Served(engine, model_name, int(time.time()))
+    metrics = Metrics(model_name, engine.engine.stats)
+    app.state.served = Served(engine, model_name, int(time.time()), metrics)
     app.add_api_route("/health", health)
+    app.add_api_route("/metrics", metrics_page, response_class=Response)
     app.add_api_route("/v1/models", list_models)
     app.add_api_route("/v1/models/{model:path}", retrieve_model)
     app.include_router(completions.router)
@@ -39,6 +42,13 @@ async def health(request: Request) -> JSONResponse:
     if served_by(request).engine.is_alive:
         return JSONResponse({"status": "ok"})
     return JSONResponse({"status": "failed"}, 503)
+
+
+async def metrics_page(request: Request) -> Response:
+    """The metrics, as Prometheus reads them."""
+    accept = request.headers.get("accept", "")
+    content, content_type = served_by(request).metrics.expose(accept)
+    return Response(content, headers={"content-type": content_type})
 
 
 async def list_models(request: Request) -> dict[str, Any]:

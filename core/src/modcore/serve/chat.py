@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from modcore.engine import Answer
 from modcore.errors import InvalidRequest
 from modcore.serve.answers import collect, envelope, event_stream, while_connected
+from modcore.serve.observed import ObservedAnswer
 from modcore.serve.protocol import ChatBody
 from modcore.serve.served import Served, served_by
 
@@ -24,7 +24,7 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response |
     body.refuse_unserved()
     messages = [message.to_template() for message in body.messages]
     try:
-        answer = await served.engine.submit(messages, body.chat_params())
+        answer = await served.submit(messages, body.chat_params())
     except InvalidRequest as error:
         param = "messages" if error.param == "prompt" else error.param
         raise InvalidRequest(str(error), param=param) from error
@@ -33,7 +33,7 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response |
     return await while_connected(request, _whole(served, answer))
 
 
-async def _whole(served: Served, answer: Answer) -> dict[str, Any]:
+async def _whole(served: Served, answer: ObservedAnswer) -> dict[str, Any]:
     text, reason, usage = await collect(answer)
     message = {"role": "assistant", "content": text, "refusal": None}
     return {
@@ -44,7 +44,7 @@ async def _whole(served: Served, answer: Answer) -> dict[str, Any]:
 
 
 async def _chunks(
-    served: Served, answer: Answer, includes_usage: bool
+    served: Served, answer: ObservedAnswer, includes_usage: bool
 ) -> AsyncGenerator[dict[str, Any]]:
     head = envelope("chatcmpl", "chat.completion.chunk", served.model_name)
     yield {**head, "choices": [_delta({"role": "assistant", "content": ""}, None)]}

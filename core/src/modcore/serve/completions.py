@@ -9,8 +9,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from modcore.engine import Answer, Usage
+from modcore.engine import Usage
 from modcore.serve.answers import collect, envelope, event_stream, merge, total, while_connected
+from modcore.serve.observed import ObservedAnswer
 from modcore.serve.protocol import CompletionBody
 from modcore.serve.served import Served, served_by
 
@@ -33,7 +34,7 @@ async def create_completion(body: CompletionBody, request: Request) -> Response 
     return await while_connected(request, _whole(served, answers))
 
 
-async def _whole(served: Served, answers: Sequence[Answer]) -> dict[str, Any]:
+async def _whole(served: Served, answers: Sequence[ObservedAnswer]) -> dict[str, Any]:
     finished = await asyncio.gather(*map(collect, answers))
     return {
         **envelope("cmpl", "text_completion", served.model_name),
@@ -43,7 +44,7 @@ async def _whole(served: Served, answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 async def _chunks(
-    served: Served, answers: Sequence[Answer], includes_usage: bool
+    served: Served, answers: Sequence[ObservedAnswer], includes_usage: bool
 ) -> AsyncGenerator[dict[str, Any]]:
     head = envelope("cmpl", "text_completion", served.model_name)
     usages: list[Usage] = []

@@ -17,10 +17,7 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-_FLAGS = (
-    "-O3 -march=native -std=c++17 -fPIC -shared -fopenmp -fno-math-errno -fassociative-math "
-    "-fno-signed-zeros -fno-trapping-math"
-).split()
+_FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"]
 _SECONDS = 120
 
 
@@ -82,7 +79,9 @@ def _verify_owner(path: Path) -> None:
     """Code is loaded only from where nobody else could have put it."""
     status = path.stat()
     if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CompilationFailed(f"{path} can be written by others; make it yours alone (chmod go-w)")
+        raise CompilationFailed(
+            f"{path} can be written by others; make it yours alone (chmod go-w)"
+        )
 
 
 def _compile(compiler: str, library: Path) -> None:

@@ -73,9 +73,7 @@ class NativeKernels(TorchKernels):
             return super().gated_activation(gate_up, activation)
         rows, width = gate_up.shape[0], gate_up.shape[1] // 2
         out = torch.empty(rows, width, dtype=gate_up.dtype)
-        self._gated_silu(
-            gate_up.data_ptr(), out.data_ptr(), rows, width, torch.get_num_threads()
-        )
+        self._gated_silu(gate_up.data_ptr(), out.data_ptr(), rows, width, torch.get_num_threads())
         return out
 
     def store(self, rows: torch.Tensor, new: torch.Tensor, index: torch.Tensor) -> None:
