@@ -63,7 +63,7 @@ class PastFuture:
     """
 
     def __init__(self, seed: int = 0, window: int = 1000, warm_up: int = 16) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  no secret is made of it
         self._recent: deque[int] = deque(maxlen=window)
         self._sorted: list[int] = []
         self._warm_up = warm_up

@@ -71,9 +71,8 @@ class Job:
         except Exception as error:  # a tokenizer may raise on any token
             self.fail(step_failed(error))
             return
-        if transcript.is_done:
-            event.request.was_stopped = True
         if piece:
+            event.request.was_stopped = piece.finish_reason is not None
             self._show(piece)
 
     def note_prompt(self, place: int, records: Sequence[TokenLogprob]) -> None:

@@ -36,7 +36,7 @@ class Node:
         self.last_used = 0
 
     def path(self) -> Iterator[Node]:
-        """This node and those above it, the root left out."""
+        """Itself and the nodes above it, the root left out."""
         node = self
         while node.parent is not None:
             yield node

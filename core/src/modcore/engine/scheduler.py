@@ -105,8 +105,8 @@ class Scheduler:
             if request.line >= 0 and request.tokens_to_read > 1 and budget:
                 budget -= self._read_chunk(request, budget, step)
         # Whoever was paused now must not start again in the same step.
-        while budget and self.preemptions == paused and (request := self._admit()):
-            budget -= self._read_chunk(request, budget, step)
+        while budget and self.preemptions == paused and (starter := self._admit()):
+            budget -= self._read_chunk(starter, budget, step)
         # A request that was given rows may have been paused for one that goes before it.
         step.decode = [request for request in step.decode if request.line >= 0]
         step.prefill = [request for request in step.prefill if request.line >= 0]

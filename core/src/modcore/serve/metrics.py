@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from modcore.engine import EngineStats
-from modcore.engine.request import FinishReason
+from modcore.engine.answers import FinishReason
 
 #: Why an answer ended: the engine's reasons, and ``error``.
 FINISHED_REASONS = (*get_args(FinishReason), "error")
