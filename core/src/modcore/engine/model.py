@@ -94,7 +94,8 @@ class TpPartBaseModel:
             ]
             weights = [self.pre_post_weight, *self.trans_layers_weight]
             self.dtype = resolve_dtype(files, weights, self.options.dtype)
-            load_weights(files, weights, self.dtype, self.ignored_tensors, self.shard)
+            self.kernels = select_kernels(self.device, self.dtype)
+            load_weights(files, weights, self.dtype, self.kernels, self.ignored_tensors, self.shard)
 
     def _init_mem_manager(self) -> None:
         """Set the KV cache up."""
@@ -110,7 +111,7 @@ class TpPartBaseModel:
 
     def _init_infer_layer(self) -> None:
         """Construct the infer layers."""
-        kernels = select_kernels(self.device, self.dtype)
+        kernels = self.kernels
         layers = range(self.config.num_hidden_layers)
         self.pre_infer = self.pre_layer_infer_class(self.config, kernels, self.shard)
         self.layers_infer = [

@@ -31,14 +31,6 @@ class LlamaModel(TpPartBaseModel):
     post_layer_infer_class = LlamaPostLayerInfer
     infer_state_class = LlamaInferStateInfo
 
-    pre_post_weight: LlamaPreAndPostLayerWeight
-
-    def _init_weights(self) -> None:
-        super()._init_weights()
-        weight = self.pre_post_weight
-        if torch.equal(weight.lm_head, weight.embedding):  # tied: one copy serves both
-            weight.lm_head = weight.embedding
-
     def _init_custom(self) -> None:
         """The rotary frequencies, ``[head_dim / 2]``; dynamic ones are computed for each pass."""
         self.inv_freq, self.rope_attention_factor = torch.empty(0), 1.0

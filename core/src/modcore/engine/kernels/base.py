@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 
+from modcore.engine.kernels.linear import LinearWeight
 from modcore.engine.state import InferStateInfo
 
 
@@ -16,10 +17,21 @@ class Kernels(Protocol):
         """Rows of `table` ``[vocab, hidden]`` for `ids` ``[T]`` -> ``[T, hidden]``."""
         ...
 
-    def linear(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """`x` ``[T, in]`` times `weight` ``[out, in]`` transposed, plus `bias` -> ``[T, out]``."""
+    def pack_linear(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        linear_format: str = "exact",
+        *,
+        shared: bool = False,
+    ) -> LinearWeight:
+        """`weight` ``[out, in]`` and `bias` ``[out]`` as what multiplies with them fastest.
+
+        `linear_format` is ``exact``, or a quantised one: ``int8``, ``int4``; a weight that does not
+        fit the format is kept in the next more exact one. `shared` says that somebody holds `weight`
+        anyway, so that an exact copy would only cost memory.
+        Raises InvalidRequest for a format that these kernels do not have.
+        """
         ...
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -64,8 +76,12 @@ class Kernels(Protocol):
 
 
 def select_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
-    """The fastest kernels there are for `device` and `dtype`: so far the reference, for all."""
+    """The fastest kernels there are for `device` and `dtype`."""
+    del dtype
+    if device.type == "cpu":
+        from modcore.engine.kernels.cpu import CpuKernels
+
+        return CpuKernels()
     from modcore.engine.kernels.reference import TorchKernels
 
-    del device, dtype
     return TorchKernels()
