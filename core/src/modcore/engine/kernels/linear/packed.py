@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
-from modcore.engine.kernels.huge_pages import use_huge_pages
 from modcore.engine.kernels.linear.base import bias_bytes
 
 #: Blocks are padded; a weight that grows by more than this (it is tiny) is not worth it.
@@ -20,21 +21,27 @@ class PackedLinear:
         self._weight: torch.Tensor = ops._reorder_linear_weight(weight, None)
         self._bias = bias
         self._multiply = ops._linear_pointwise.default
-        held = int(ops._nbytes(self._weight))
-        self.nbytes = held + bias_bytes(bias)
-        use_huge_pages(int(ops.data_ptr(self._weight)), held)
-
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether the blocks are hardly larger than the matrix."""
-        rows, columns = self.shape
-        plain = rows * columns * self._weight.dtype.itemsize
-        return bool(self.nbytes - bias_bytes(self._bias) <= MOST_PADDING * plain)
+        self.nbytes = packed_bytes(self._weight) + bias_bytes(bias)
+        self.is_worth_it = packed_bytes(self._weight) <= MOST_PADDING * weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
         product: torch.Tensor = self._multiply(x, self._weight, self._bias, "none", [], "")
         return product
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """See `huge_pages.InMemory`."""
+        yield packed_range(self._weight)
+
+
+def packed_bytes(weight: torch.Tensor) -> int:
+    """The bytes of a tensor in oneDNN's layout, whose own `nbytes` knows nothing of blocks."""
+    return int(torch.ops.mkldnn._nbytes(weight))
+
+
+def packed_range(weight: torch.Tensor) -> tuple[int, int]:
+    """Address and size of a tensor in oneDNN's layout."""
+    return int(torch.ops.mkldnn.data_ptr(weight)), packed_bytes(weight)
 
 
 def can_pack(dtype: torch.dtype) -> bool:
