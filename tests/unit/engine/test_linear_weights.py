@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from modcore.engine.kernels.cpu import CpuKernels
 from modcore.engine.kernels.huge_pages import HugePages
-from modcore.engine.kernels.linear import PlainLinear
+from modcore.engine.kernels.linear import PlainLinear, RowTable
 from modcore.engine.kernels.linear.int4 import Int4Linear
 from modcore.engine.kernels.linear.int8 import Int8Linear, Int8WeightOnlyLinear
 from modcore.engine.kernels.linear.packed import PackedLinear, packed_range
@@ -134,7 +134,16 @@ def test_a_shared_matrix_is_not_copied_unless_it_is_rounded() -> None:
     assert isinstance(made, PlainLinear)
     assert made.weight is weight
     assert made.nbytes == 0
-    assert isinstance(CpuKernels().pack_linear(weight, None, "int8", shared=True), Int8Linear)
+
+
+@pytest.mark.parametrize("linear_format", ["int8", "int4"])
+def test_a_rounded_shared_matrix_serves_as_the_embedding_too(linear_format: str) -> None:
+    weight, ids = drawn(256, 64, dtype=torch.bfloat16), torch.tensor([3, 255, 3])
+    made = CpuKernels().pack_linear(weight, None, linear_format, shared=True)
+    assert isinstance(made, RowTable)
+    rows = CpuKernels().embedding(ids, made)
+    assert rows.dtype == torch.bfloat16
+    assert error(rows, weight[ids]) < 0.02
 
 
 @pytest.mark.parametrize("kernels", [TorchKernels, CpuKernels])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from modcore.plugins.commands import Command
 
@@ -55,6 +56,19 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (the checkpoint's, default), float32 or bfloat16",
     )
+    parser.add_argument(
+        "--weights",
+        metavar="VARIANT",
+        help="store the weights as this variant does, such as int8 (`modcore explain` lists them)",
+    )
+    parser.add_argument(
+        "--layers", metavar="VARIANT", help="run this variant of the layers (as above)"
+    )
+
+
+def engine_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_engine_arguments` are to ``Engine.from_pretrained``."""
+    return {"dtype": args.dtype, "weights": args.weights, "layers": args.layers}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         from modcore.errors import InvalidRequest
 
         raise InvalidRequest("the prompt is empty; give it some text.", param="prompt")
-    engine = Engine.from_pretrained(args.checkpoint, dtype=args.dtype)
+    engine = Engine.from_pretrained(args.checkpoint, **engine_options(args))
     if args.json:
         print(json.dumps(engine.generate([args.prompt], params)[0].to_json(), ensure_ascii=False))
         return 0

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from modcore.cli.generate import add_engine_arguments
+from modcore.cli.generate import add_engine_arguments, engine_options
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     from modcore.engine import AsyncEngine, Engine
 
-    engine = Engine.from_pretrained(args.checkpoint, dtype=args.dtype)
+    engine = Engine.from_pretrained(args.checkpoint, **engine_options(args))
     name = args.model_name or Path(args.checkpoint).resolve().name
     url = server.url_of(listener)
 

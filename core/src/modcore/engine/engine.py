@@ -48,12 +48,15 @@ class Engine:
         cls,
         path: str | Path,
         dtype: str = "auto",
+        weights: str | None = None,
+        layers: str | None = None,
         kv_tokens: int | None = None,
         max_batch: int = 64,
     ) -> Engine:
         """The engine for the checkpoint directory `path`.
 
-        `dtype` is ``auto`` (the checkpoint's), ``float32`` or ``bfloat16``; `kv_tokens` bounds the
+        `dtype` is ``auto`` (the checkpoint's), ``float32`` or ``bfloat16``; `weights` and `layers`
+        name registered variants of the family's parts, such as ``int8``; `kv_tokens` bounds the
         tokens in the KV cache (default: as many as fit); `max_batch` those decoded together.
 
         Raises CheckpointError when the checkpoint cannot be used, ModelNotServed when no installed
@@ -71,7 +74,12 @@ class Engine:
         if explanation.chosen is None:
             raise ModelNotServed(f"{directory} cannot be served. {explanation.hint}")
         options = BuildOptions(
-            path=directory, dtype=dtype, kv_tokens=kv_tokens, max_batch=max_batch
+            path=directory,
+            dtype=dtype,
+            weights=weights,
+            layers=layers,
+            kv_tokens=kv_tokens,
+            max_batch=max_batch,
         )
         model = manager.build_model(explanation.chosen, options)
         if not isinstance(model, TpPartBaseModel):

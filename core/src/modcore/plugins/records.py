@@ -44,10 +44,13 @@ class BuildOptions:
 
     `dtype` is ``auto``, ``float32`` or ``bfloat16``; `kv_tokens` is the number of tokens that the
     KV cache holds (None: as many as fit); `max_batch` bounds the requests decoded together.
+    `weights` and `layers` name variants of the family's parts, such as ``int8``.
     """
 
     path: Path
     dtype: str = "auto"
+    weights: str | None = None
+    layers: str | None = None
     kv_tokens: int | None = None
     max_batch: int = 64
 

@@ -19,6 +19,7 @@ from modcore_llama.weights import LlamaPreAndPostLayerWeight, LlamaTransformerLa
 class LlamaModel(TpPartBaseModel):
     """`LlamaForCausalLM` (arXiv 2302.13971, 2307.09288, 2407.21783)."""
 
+    family = "llama"
     config_class = LlamaConfig
     config_defaults = LLAMA_DEFAULTS
     # Old checkpoints stored the rotary frequencies, which follow from the config.

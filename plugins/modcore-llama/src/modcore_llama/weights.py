@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from modcore.engine.kernels import LinearWeight
+from modcore.engine.kernels import LinearWeight, RowTable
 from modcore.engine.weights import (
     PreAndPostLayerWeight,
     TensorSpec,
@@ -21,7 +21,7 @@ EMBEDDING = "model.embed_tokens.weight"
 class LlamaPreAndPostLayerWeight(PreAndPostLayerWeight):
     """Embedding, final norm and head. A tied head is the embedding unless the file holds another."""
 
-    embedding: torch.Tensor  # [vocab, hidden]
+    embedding: torch.Tensor | RowTable  # [vocab, hidden]
     final_norm: torch.Tensor  # [hidden]
     lm_head: LinearWeight  # [vocab, hidden]
 

@@ -5,6 +5,6 @@ implementation for a device and dtype. `linear` holds the layouts of linear weig
 """
 
 from modcore.engine.kernels.base import Kernels, select_kernels
-from modcore.engine.kernels.linear import LinearWeight
+from modcore.engine.kernels.linear import LinearWeight, RowTable
 
-__all__ = ["Kernels", "LinearWeight", "select_kernels"]
+__all__ = ["Kernels", "LinearWeight", "RowTable", "select_kernels"]

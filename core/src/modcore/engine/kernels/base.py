@@ -6,14 +6,14 @@ from typing import Protocol
 
 import torch
 
-from modcore.engine.kernels.linear import LinearWeight
+from modcore.engine.kernels.linear import LinearWeight, RowTable
 from modcore.engine.state import InferStateInfo
 
 
 class Kernels(Protocol):
     """The operators of the layers. T: new tokens of the batch, H: heads, K: KV heads, D: head_dim."""
 
-    def embedding(self, ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    def embedding(self, ids: torch.Tensor, table: torch.Tensor | RowTable) -> torch.Tensor:
         """Rows of `table` ``[vocab, hidden]`` for `ids` ``[T]`` -> ``[T, hidden]``."""
         ...
 

@@ -41,10 +41,11 @@ class CpuKernels(TorchKernels):
 def _packed(
     weight: torch.Tensor, bias: torch.Tensor | None, linear_format: str, *, shared: bool
 ) -> PackedLinear | Int8Linear | Int8WeightOnlyLinear | Int4Linear | None:
-    if linear_format == "int4" and fits_int4(weight):
+    if linear_format == "int4" and fits_int4(weight) and not shared:
         return Int4Linear(weight, bias)
     if linear_format != "exact":
-        return Int8Linear(weight, bias) if has_fast_int8() else Int8WeightOnlyLinear(weight, bias)
+        in_rows = shared or not has_fast_int8()
+        return (Int8WeightOnlyLinear if in_rows else Int8Linear)(weight, bias)
     if shared or not can_pack(weight.dtype):
         return None
     packed = PackedLinear(weight, bias)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from modcore.engine.kernels.linear import LinearWeight, PlainLinear
+from modcore.engine.kernels.linear import LinearWeight, PlainLinear, RowTable
 from modcore.engine.memory import HOLD_ROW
 from modcore.engine.state import InferStateInfo
 from modcore.errors import InvalidRequest
@@ -25,9 +25,11 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class TorchKernels:
     """The reference implementation; see `Kernels` for shapes."""
 
-    def embedding(self, ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    def embedding(self, ids: torch.Tensor, table: torch.Tensor | RowTable) -> torch.Tensor:
         """See `Kernels.embedding`."""
-        return functional.embedding(ids, table)
+        if isinstance(table, torch.Tensor):
+            return functional.embedding(ids, table)
+        return table.rows(ids)
 
     def pack_linear(
         self,

@@ -27,6 +27,12 @@ class LayerWeight(ABC):
     def declare(self) -> Iterable[WeightSpec]:
         """The weights of this layer; names and shapes follow from the config."""
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes that the weights take; what two attributes share counts once."""
+        held = {id(value): value for value in vars(self).values() if hasattr(value, "nbytes")}
+        return sum(value.nbytes for value in held.values())
+
     def make_linear(
         self,
         spec: WeightSpec,
@@ -38,7 +44,8 @@ class LayerWeight(ABC):
     ) -> LinearWeight:
         """What the attribute of `spec` becomes: `weight` ``[out, in]`` is dropped after this call.
 
-        `shared` says that `weight` stays all the same, as the tensor of `spec.same_as`.
+        `shared` says that `weight` is the tensor of `spec.same_as`: it stays, unless what is made
+        here is a `RowTable`, which then takes its place.
         """
         return kernels.pack_linear(weight, bias, self.linear_format, shared=shared)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from modcore.engine.kernels import Kernels, LinearWeight
+from modcore.engine.kernels import Kernels, LinearWeight, RowTable
 from modcore.engine.weights.base import LayerWeight
 from modcore.engine.weights.declaration import Shard, TensorSpec, WeightSpec
 from modcore.engine.weights.safetensors_files import FLOATS, SafetensorsFiles
@@ -72,7 +72,10 @@ def _finish(
     if not spec.linear:
         return value
     bias = _read_fused(files, spec.bias, value.dtype, shard) if spec.bias else None
-    return layer.make_linear(spec, value, bias, kernels, shared=shared)
+    linear = layer.make_linear(spec, value, bias, kernels, shared=shared)
+    if spec.same_as and shared and isinstance(linear, RowTable):
+        setattr(layer, spec.same_as, linear)  # its rows serve both, and the tensor can go
+    return linear
 
 
 def _verify(files: SafetensorsFiles, specs: list[WeightSpec], ignored: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 Each is a `LinearWeight`; which one a weight becomes is decided by `Kernels.pack_linear`.
 """
 
-from modcore.engine.kernels.linear.base import LinearWeight
+from modcore.engine.kernels.linear.base import LinearWeight, RowTable
 from modcore.engine.kernels.linear.plain import PlainLinear
 
-__all__ = ["LinearWeight", "PlainLinear"]
+__all__ = ["LinearWeight", "PlainLinear", "RowTable"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -22,6 +22,15 @@ class LinearWeight(Protocol):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """`x` ``[T, in]`` times the matrix transposed, plus the bias -> ``[T, out]``, in x's dtype."""
+        ...
+
+
+@runtime_checkable
+class RowTable(Protocol):
+    """A matrix whose rows can be had one by one: what an embedding is, when it is no tensor."""
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """The rows `ids` ``[T]`` -> ``[T, in]``."""
         ...
 
 

@@ -58,8 +58,9 @@ class Int8Linear:
 
 
 class Int8WeightOnlyLinear:
-    """8-bit weights times activations as they are, for processors without VNNI.
+    """8-bit weights times activations as they are, for processors without VNNI, and for a tied head.
 
+    The rows stay in order, so that they can be an embedding, too (`RowTable`).
     From `MANY` tokens on, blocks of rows are turned back and multiplied in x's dtype.
     """
 
@@ -74,7 +75,7 @@ class Int8WeightOnlyLinear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
-        if len(x) < self.MANY and x.dtype == torch.bfloat16:
+        if len(x) < self.MANY:
             product: torch.Tensor = torch.ops.aten._weight_int8pack_mm(
                 x, self._weight, self._scales
             )
@@ -84,6 +85,10 @@ class Int8WeightOnlyLinear:
                 product[:, rows] = functional.linear(x, self._weight[rows].to(x.dtype))
             product *= self._scales
         return product if self._bias is None else product + self._bias
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """See `RowTable`."""
+        return self._weight[ids] * self._scales[ids, None]
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """See `huge_pages.InMemory`."""
