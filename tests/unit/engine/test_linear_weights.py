@@ -12,10 +12,10 @@ from torch.nn import functional
 from modcore.engine.kernels.cpu import CpuKernels
 from modcore.engine.kernels.huge_pages import HugePages
 from modcore.engine.kernels.linear import PlainLinear, RowTable
-from modcore.engine.kernels.linear.int4 import Int4Linear
+from modcore.engine.kernels.linear.int4 import Int4Linear, _Scratch
 from modcore.engine.kernels.linear.int8 import Int8Linear, Int8WeightOnlyLinear
 from modcore.engine.kernels.linear.packed import PackedLinear, packed_range
-from modcore.engine.kernels.linear.quantise import to_int4, to_int8
+from modcore.engine.kernels.linear.quantise import row_blocks, to_int4, to_int8
 from modcore.engine.kernels.reference import TorchKernels
 from modcore.errors import InvalidRequest
 
@@ -98,7 +98,8 @@ def test_int4_equals_its_rounded_weight(tokens: int) -> None:
 def test_int4_turned_back_is_the_rounded_weight() -> None:
     weight = drawn(1088, 256, dtype=torch.bfloat16)
     made = Int4Linear(weight)
-    blocks = [made.unpacked(slice(0, 1024)), made.unpacked(slice(1024, 1088))]
+    scratch = _Scratch(256)
+    blocks = [made.unpacked(rows, scratch).clone() for rows in row_blocks(1088)]
     assert error(torch.cat(blocks), dequantised_int4(weight)) < 0.005
 
 

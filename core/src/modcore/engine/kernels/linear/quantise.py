@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 #: Rows that are worked on at once: bounds the memory that rounding and unrounding take.
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 512
 
 
 def row_blocks(rows: int) -> Iterator[slice]:
