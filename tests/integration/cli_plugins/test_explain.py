@@ -55,6 +55,7 @@ def test_a_chosen_model_in_json_has_its_provenance_and_reason_and_the_exit_code_
         "matches": [match],
         "chosen": match,
         "hint": None,
+        "variants": [],
     }
     assert modcore.run("explain", directory).returncode == 0
 

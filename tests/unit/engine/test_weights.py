@@ -11,6 +11,8 @@ import torch
 from checkpoints import llama_config
 from modcore.checkpoint import read_config
 from modcore.engine.config_reader import ConfigReader
+from modcore.engine.kernels.linear import LinearWeight, PlainLinear
+from modcore.engine.kernels.reference import TorchKernels
 from modcore.engine.weights import Shard
 from modcore.engine.weights.loader import load_weights
 from modcore.engine.weights.safetensors_files import SafetensorsFiles
@@ -25,8 +27,13 @@ def load_layer(directory: Path, shard: Shard) -> LlamaTransformerLayerWeight:
     reader = ConfigReader(read_config(directory), "config.json", LLAMA_DEFAULTS)
     layer = LlamaTransformerLayerWeight(LlamaConfig.read(reader), 1)
     with SafetensorsFiles(directory) as files:
-        load_weights(files, [layer], torch.float32, ignored=REST, shard=shard)
+        load_weights(files, [layer], torch.float32, TorchKernels(), ignored=REST, shard=shard)
     return layer
+
+
+def matrix(weight: LinearWeight) -> torch.Tensor:
+    assert isinstance(weight, PlainLinear)
+    return weight.weight
 
 
 def test_two_ranks_hold_the_halves_of_every_split_weight(
@@ -38,12 +45,14 @@ def test_two_ranks_hold_the_halves_of_every_split_weight(
     q, kv = 64, 32
     for half, rows in ((first, slice(0, 16)), (second, slice(16, 32))):
         q_rows = slice(rows.start * 2, rows.stop * 2)
-        parts = whole.qkv.split([q, kv, kv])
+        parts = matrix(whole.qkv).split([q, kv, kv])
         expected = torch.cat([parts[0][q_rows], parts[1][rows], parts[2][rows]])
-        assert torch.equal(half.qkv, expected)
+        assert torch.equal(matrix(half.qkv), expected)
         assert torch.equal(half.att_norm, whole.att_norm)
-    assert torch.equal(torch.cat([first.o, second.o], dim=1), whole.o)
-    assert torch.equal(torch.cat([first.down, second.down], dim=1), whole.down)
+    assert torch.equal(torch.cat([matrix(first.o), matrix(second.o)], dim=1), matrix(whole.o))
+    assert torch.equal(
+        torch.cat([matrix(first.down), matrix(second.down)], dim=1), matrix(whole.down)
+    )
 
 
 def test_ranks_that_cannot_share_evenly_are_refused(write_checkpoint: Callable[..., Path]) -> None:

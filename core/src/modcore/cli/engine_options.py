@@ -17,6 +17,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "DTYPE",
         "help": "auto (the checkpoint's, default), float32 or bfloat16",
     },
+    "weights": {
+        "metavar": "VARIANT",
+        "help": "store the weights as this variant does, such as int8 (`modcore explain` lists them)",
+    },
+    "layers": {
+        "metavar": "VARIANT",
+        "help": "run this variant of the layers (as above)",
+    },
     "kv_tokens": {
         "metavar": "N",
         "type": int,

@@ -11,6 +11,7 @@ from modcore.cli.text import printable
 from modcore.plugins.commands import Command
 from modcore.plugins.manager import plugin_manager
 from modcore.plugins.matching import Explanation, explain
+from modcore.plugins.variants import GROUP_OF, variant_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +42,22 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     for match in explanation.matches:
         label = "match" if match == explanation.chosen else "candidate"
         yield f"{label}: {match.id} from {match.dist} {match.version} ({match.reason})"
+    yield from _variant_lines(explanation)
     for line in explanation.rejected:
         yield f"no match: {line}"
     if explanation.hint:
         yield f"hint: {explanation.hint}"
+
+
+def _variant_lines(explanation: Explanation) -> Iterator[str]:
+    """One line for each variant of each package: the option that asks for it, and its parts."""
+    for option, group in GROUP_OF.items():
+        parts: dict[tuple[str, str], list[str]] = {}
+        for entry in explanation.variants:
+            if entry.group == group:
+                parts.setdefault((variant_name(entry), entry.provenance), []).append(entry.id)
+        for (name, provenance), ids in sorted(parts.items()):
+            yield f"variant: --{option} {name} from {provenance} ({', '.join(sorted(ids))})"
 
 
 COMMAND = Command("explain", "Say which plugin serves a checkpoint, and why.", add_arguments, run)

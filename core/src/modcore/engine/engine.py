@@ -71,6 +71,8 @@ class Engine:
         cls,
         path: str | Path,
         dtype: str = "auto",
+        weights: str | None = None,
+        layers: str | None = None,
         kv_tokens: int | None = None,
         max_batch: int = 64,
         context_length: int | None = None,
@@ -79,7 +81,8 @@ class Engine:
     ) -> Self:
         """The engine for the checkpoint directory `path`.
 
-        `dtype` is ``auto`` (the checkpoint's), ``float32`` or ``bfloat16``; `kv_tokens` bounds the
+        `dtype` is ``auto`` (the checkpoint's), ``float32`` or ``bfloat16``; `weights` and `layers`
+        name registered variants of the family's parts, such as ``int8``; `kv_tokens` bounds the
         tokens in the KV cache (default: as many as fit); `max_batch` those decoded together;
         `context_length` bounds prompt and answer together (default: what the checkpoint says);
         `prefix_cache` keeps what has been read for prompts that begin alike; `lengths` estimates
@@ -92,6 +95,8 @@ class Engine:
         options = BuildOptions(
             path=directory,
             dtype=dtype,
+            weights=weights,
+            layers=layers,
             kv_tokens=kv_tokens,
             max_batch=max_batch,
             context_length=context_length,

@@ -22,8 +22,23 @@ from modcore.engine.state import InferStateInfo
 from modcore.engine.weights import PreAndPostLayerWeight, Shard, TransformerLayerWeight
 from modcore.engine.weights.loader import load_weights, resolve_dtype
 from modcore.engine.weights.safetensors_files import SafetensorsFiles
-from modcore.errors import CheckpointError, InvalidRequest
+from modcore.errors import CheckpointError, InvalidRequest, PluginError
+from modcore.plugins.manager import plugin_manager
 from modcore.plugins.records import BuildOptions
+from modcore.plugins.variants import resolve_variant
+
+#: Option -> part -> the attribute that holds its class, and what that has to be.
+_PARTS: Mapping[str, Mapping[str, tuple[str, type]]] = {
+    "weights": {
+        "pre_post": ("pre_and_post_weight_class", PreAndPostLayerWeight),
+        "transformer": ("transformer_weight_class", TransformerLayerWeight),
+    },
+    "layers": {
+        "pre": ("pre_layer_infer_class", PreLayerInfer),
+        "transformer": ("transformer_layer_infer_class", TransformerLayerInfer),
+        "post": ("post_layer_infer_class", PostLayerInfer),
+    },
+}
 
 
 class TpPartBaseModel:
@@ -32,6 +47,8 @@ class TpPartBaseModel:
     Raises CheckpointError when the checkpoint at ``options.path`` is not what its config says.
     """
 
+    #: The first word of the ids of its parts, ``<family>.<part>.<variant>``; "" when it has no variants.
+    family: ClassVar[str] = ""
     config_class: ClassVar[type[TextConfig]] = TextConfig
     #: What `config.json` may leave out, as the family's transformers config fills it in.
     config_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -56,6 +73,7 @@ class TpPartBaseModel:
         self.shard = Shard()  # this rank's part, where weights, heads and rows are shared
         self.weight_dir = checkpoint_directory(options.path)
         self.device = torch.device("cpu")
+        self._init_parts()
         self._init_config()
         self._verify_must()
         self._verify_params()
@@ -66,6 +84,23 @@ class TpPartBaseModel:
         self._init_custom()
 
     # The steps
+
+    @final
+    def _init_parts(self) -> None:
+        """Take the classes of the variants that are asked for; the others stay this class's own."""
+        for option, classes in _PARTS.items():
+            variant = getattr(self.options, option)
+            if variant is None:
+                continue
+            found = resolve_variant(plugin_manager(), option, self.family, variant, classes)
+            for part, replacement in found.items():
+                attribute, base = classes[part]
+                if not isinstance(replacement, type) or not issubclass(replacement, base):
+                    raise PluginError(
+                        f"{self.family}.{part}.{variant} is {replacement!r}, which is no subclass of "
+                        f"{base.__name__}; update the package that registers it, or leave {option} out."
+                    )
+                setattr(self, attribute, replacement)
 
     def _init_config(self) -> None:
         """Read ``config.json`` into `config_class`."""
@@ -102,7 +137,10 @@ class TpPartBaseModel:
             ]
             weights = [self.pre_post_weight, *self.trans_layers_weight]
             self.dtype = resolve_dtype(files, weights, self.options.dtype)
-            load_weights(files, weights, self.dtype, self.ignored_tensors, self.shard)
+            self.kernels = select_kernels(self.device, self.dtype)
+            load_weights(files, weights, self.dtype, self.kernels, self.ignored_tensors, self.shard)
+
+            self.weight_bytes = sum(weight.nbytes for weight in weights)
 
     def _init_mem_manager(self) -> None:
         """Set the KV cache up."""
@@ -118,7 +156,7 @@ class TpPartBaseModel:
 
     def _init_infer_layer(self) -> None:
         """Construct the infer layers."""
-        kernels = select_kernels(self.device, self.dtype)
+        kernels = self.kernels
         layers = range(self.config.num_hidden_layers)
         self.pre_infer = self.pre_layer_infer_class(self.config, kernels, self.shard)
         self.layers_infer = [

@@ -16,12 +16,16 @@ from modcore.plugins.catalogue import PACKAGES
 from modcore.plugins.discovery import TEXT_MODELS, VISION_MODELS, PluginEntry, canonical
 from modcore.plugins.manager import PluginManager
 from modcore.plugins.records import MATCH_KINDS, ModelMatch
+from modcore.plugins.variants import families_of, variants
 from modcore.plugins.verdicts import DENY
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What `config.json` asks for, what matched, which match is chosen, and what to do if none is."""
+    """What `config.json` asks for, what matched, which match is chosen, and what to do if none is.
+
+    `variants` are the entries that may replace parts of the chosen model's family.
+    """
 
     architectures: list[str]
     model_type: str | None
@@ -29,6 +33,7 @@ class Explanation:
     chosen: ModelMatch | None
     hint: str | None
     rejected: list[str]
+    variants: list[PluginEntry]
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as ``modcore explain --json`` prints it."""
@@ -38,6 +43,10 @@ class Explanation:
             "matches": [match.to_json() for match in self.matches],
             "chosen": self.chosen.to_json() if self.chosen else None,
             "hint": self.hint,
+            "variants": [
+                {"group": entry.group, "id": entry.id, "dist": entry.dist, "version": entry.version}
+                for entry in self.variants
+            ],
         }
 
 
@@ -54,7 +63,16 @@ def explain(config: Mapping[str, Any], manager: PluginManager) -> Explanation:
     chosen = best[0] if len(best) == 1 else None
     hint = None if chosen else _hint(architectures, model_type, best, models)
     rejected = list(_rejections(models, matches, architectures))
-    return Explanation(architectures, model_type, matches, chosen, hint, rejected)
+    families = families_of(manager.entries, chosen.dist) if chosen else set()
+    return Explanation(
+        architectures,
+        model_type,
+        matches,
+        chosen,
+        hint,
+        rejected,
+        variants(manager.entries, families),
+    )
 
 
 def _architectures(config: Mapping[str, Any]) -> list[str]:

@@ -44,12 +44,15 @@ class BuildOptions:
 
     `dtype` is ``auto``, ``float32`` or ``bfloat16``; `kv_tokens` is the number of tokens that the
     KV cache holds (None: as many as fit); `max_batch` bounds the requests decoded together;
+    `weights` and `layers` name variants of the family's parts, such as ``int8``;
     `context_length` is the most tokens of a prompt and its answer (None: as ``config.json`` says;
     more than that is possible only where positions have no end, as with ALiBi).
     """
 
     path: Path
     dtype: str = "auto"
+    weights: str | None = None
+    layers: str | None = None
     kv_tokens: int | None = None
     max_batch: int = 64
     context_length: int | None = None

@@ -53,14 +53,14 @@ class BloomTransformerLayerInfer(TransformerLayerInferTpl):
     def _get_qkv(
         self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        fused = self.kernels.linear(x, weight.qkv, weight.qkv_bias)
+        fused = weight.qkv(x)
         q, k, v = fused.view(len(x), 3, self.heads, self.config.head_dim).unbind(1)  # [T, H, D]
         return q, k, v
 
     def _get_o(
         self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
     ) -> torch.Tensor:
-        return self.kernels.linear(x.flatten(1), weight.o, weight.o_bias)
+        return weight.o(x.flatten(1))
 
     def _ffn_norm(
         self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
@@ -72,9 +72,8 @@ class BloomTransformerLayerInfer(TransformerLayerInferTpl):
     def _ffn(
         self, x: torch.Tensor, state: InferStateInfo, weight: BloomTransformerLayerWeight
     ) -> torch.Tensor:
-        up = self.kernels.linear(x, weight.up, weight.up_bias)
-        inner = self.kernels.activation(up, "gelu_pytorch_tanh")
-        return self.kernels.linear(inner, weight.down, weight.down_bias)
+        inner = self.kernels.activation(weight.up(x), "gelu_pytorch_tanh")
+        return weight.down(inner)
 
     def _residual(self, x: torch.Tensor, normed: torch.Tensor) -> torch.Tensor:
         return normed if self.config.residual_after_norm else x
@@ -96,7 +95,7 @@ class BloomPostLayerInfer(PostLayerInfer):
         norm, bias = layer_weight.final_norm, layer_weight.final_norm_bias
         normed = self.kernels.layer_norm(asked, norm, bias, self.config.norm_eps)
         normed = infer_state.point("final_norm", normed)
-        logits = self.kernels.linear(normed, layer_weight.lm_head).float()
+        logits = layer_weight.lm_head(normed).float()
         return infer_state.point("logits", logits)
 
     token_forward = context_forward

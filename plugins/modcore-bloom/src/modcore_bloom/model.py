@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.weights.safetensors_files import SafetensorsFiles
 from modcore_bloom.config import BLOOM_DEFAULTS, BloomConfig
@@ -20,6 +18,7 @@ from modcore_bloom.weights import BloomPreAndPostLayerWeight, BloomTransformerLa
 class BloomModel(TpPartBaseModel):
     """`BloomForCausalLM` (arXiv 2211.05100)."""
 
+    family = "bloom"
     config_class = BloomConfig
     config_defaults = BLOOM_DEFAULTS
 
@@ -30,16 +29,9 @@ class BloomModel(TpPartBaseModel):
     post_layer_infer_class = BloomPostLayerInfer
 
     config: BloomConfig
-    pre_post_weight: BloomPreAndPostLayerWeight
 
     def _inspect_files(self, files: SafetensorsFiles) -> None:
         """The published files name their tensors without ``transformer.``, transformers with it."""
         prefix = self.config.name_prefix
         if not any(name.startswith(prefix) for name in files.tensors):
             self.config = replace(self.config, name_prefix="")
-
-    def _init_weights(self) -> None:
-        super()._init_weights()
-        weight = self.pre_post_weight
-        if torch.equal(weight.lm_head, weight.embedding):  # tied: one copy serves both
-            weight.lm_head = weight.embedding

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from modcore.engine.kernels import LinearWeight, RowTable
 from modcore.engine.weights import (
     PreAndPostLayerWeight,
     TensorSpec,
@@ -19,12 +20,12 @@ class BloomPreAndPostLayerWeight(PreAndPostLayerWeight):
     """Embedding and its norm, final norm, head. A tied head is the embedding unless the file holds another."""
 
     config: BloomConfig
-    embedding: torch.Tensor  # [vocab, hidden]
+    embedding: torch.Tensor | RowTable  # [vocab, hidden]
     embedding_norm: torch.Tensor  # [hidden]
     embedding_norm_bias: torch.Tensor  # [hidden]
     final_norm: torch.Tensor  # [hidden]
     final_norm_bias: torch.Tensor  # [hidden]
-    lm_head: torch.Tensor  # [vocab, hidden]
+    lm_head: LinearWeight  # [vocab, hidden]
 
     def declare(self) -> Iterator[WeightSpec]:
         """See `LayerWeight.declare`."""
@@ -35,7 +36,8 @@ class BloomPreAndPostLayerWeight(PreAndPostLayerWeight):
         yield WeightSpec("embedding", (TensorSpec(embedding, matrix, split=0),))
         yield from self._norm("embedding_norm", "word_embeddings_layernorm")
         yield from self._norm("final_norm", "ln_f")
-        yield WeightSpec("lm_head", (TensorSpec("lm_head.weight", matrix, 0, default_to=tied),))
+        head = TensorSpec("lm_head.weight", matrix, split=0, default_to=tied)
+        yield WeightSpec("lm_head", (head,), linear=True, same_as="embedding")
 
     def _norm(self, attribute: str, name: str) -> Iterator[WeightSpec]:
         name, shape = f"{self.config.name_prefix}{name}", (self.config.hidden_size,)
@@ -49,27 +51,23 @@ class BloomTransformerLayerWeight(TransformerLayerWeight):
     config: BloomConfig
     att_norm: torch.Tensor  # [hidden]
     att_norm_bias: torch.Tensor  # [hidden]
-    qkv: torch.Tensor  # [3 * heads * head_dim, hidden]
-    qkv_bias: torch.Tensor  # [3 * heads * head_dim]
-    o: torch.Tensor  # [hidden, heads * head_dim]
-    o_bias: torch.Tensor  # [hidden]
+    qkv: LinearWeight  # [3 * heads * head_dim, hidden]
+    o: LinearWeight  # [hidden, heads * head_dim]
     ffn_norm: torch.Tensor  # [hidden]
     ffn_norm_bias: torch.Tensor  # [hidden]
-    up: torch.Tensor  # [4 * hidden, hidden]
-    up_bias: torch.Tensor  # [4 * hidden]
-    down: torch.Tensor  # [hidden, 4 * hidden]
-    down_bias: torch.Tensor  # [hidden]
+    up: LinearWeight  # [4 * hidden, hidden]
+    down: LinearWeight  # [hidden, 4 * hidden]
 
     def declare(self) -> Iterator[WeightSpec]:
         """See `LayerWeight.declare`."""
         hidden = self.config.hidden_size
         heads = (self.config.head_dim,) * 3  # a head's rows of q, of k, of v
         yield from self._norm("att_norm", "input_layernorm")
-        yield from self._columns("qkv", "self_attention.query_key_value", 3 * hidden, heads)
-        yield from self._rows("o", "self_attention.dense", hidden)
+        yield self._columns("qkv", "self_attention.query_key_value", 3 * hidden, heads)
+        yield self._rows("o", "self_attention.dense", hidden)
         yield from self._norm("ffn_norm", "post_attention_layernorm")
-        yield from self._columns("up", "mlp.dense_h_to_4h", 4 * hidden)
-        yield from self._rows("down", "mlp.dense_4h_to_h", 4 * hidden)
+        yield self._columns("up", "mlp.dense_h_to_4h", 4 * hidden)
+        yield self._rows("down", "mlp.dense_4h_to_h", 4 * hidden)
 
     def _norm(self, attribute: str, name: str) -> Iterator[WeightSpec]:
         shape = (self.config.hidden_size,)
@@ -78,23 +76,21 @@ class BloomTransformerLayerWeight(TransformerLayerWeight):
 
     def _columns(
         self, attribute: str, name: str, outputs: int, interleaved: tuple[int, ...] = ()
-    ) -> Iterator[WeightSpec]:
+    ) -> WeightSpec:
         """A projection whose outputs the ranks share."""
         shape = (outputs, self.config.hidden_size)
         weight, bias = (
             TensorSpec(self._name(name, kind), size, split=0, interleaved=interleaved)
             for kind, size in (("weight", shape), ("bias", shape[:1]))
         )
-        yield WeightSpec(attribute, (weight,))
-        yield WeightSpec(f"{attribute}_bias", (bias,))
+        return WeightSpec(attribute, (weight,), linear=True, bias=(bias,))
 
-    def _rows(self, attribute: str, name: str, inputs: int) -> Iterator[WeightSpec]:
+    def _rows(self, attribute: str, name: str, inputs: int) -> WeightSpec:
         """A projection whose inputs the ranks share: what they make of them is summed, its bias once."""
         shape = (self.config.hidden_size, inputs)
         weight = TensorSpec(self._name(name, "weight"), shape, split=1)
         bias = TensorSpec(self._name(name, "bias"), shape[:1], once=True)
-        yield WeightSpec(attribute, (weight,))
-        yield WeightSpec(f"{attribute}_bias", (bias,))
+        return WeightSpec(attribute, (weight,), linear=True, bias=(bias,))
 
     def _name(self, module: str, kind: str) -> str:
         return f"{self.config.name_prefix}h.{self.layer_num}.{module}.{kind}"

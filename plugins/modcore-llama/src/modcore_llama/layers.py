@@ -40,7 +40,7 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
         self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         assert isinstance(state, LlamaInferStateInfo)
-        fused = self.kernels.linear(x, weight.qkv, weight.qkv_bias)
+        fused = weight.qkv(x)
         heads = fused.view(len(x), -1, self.config.head_dim)  # [T, H + 2 * K, D]
         q, k, v = heads.split_with_sizes([self.heads, self.kv_heads, self.kv_heads], dim=1)
         q = self.kernels.rotary(q, state.cos, state.sin)
@@ -49,7 +49,7 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
     def _get_o(
         self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
     ) -> torch.Tensor:
-        return self.kernels.linear(x.flatten(1), weight.o, weight.o_bias)
+        return weight.o(x.flatten(1))
 
     def _ffn_norm(
         self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
@@ -59,9 +59,9 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
     def _ffn(
         self, x: torch.Tensor, state: InferStateInfo, weight: LlamaTransformerLayerWeight
     ) -> torch.Tensor:
-        gate_up = self.kernels.linear(x, weight.gate_up, weight.gate_up_bias)
+        gate_up = weight.gate_up(x)
         inner = self.kernels.gated_activation(gate_up, self.config.hidden_act)
-        return self.kernels.linear(inner, weight.down, weight.down_bias)
+        return weight.down(inner)
 
 
 class LlamaPostLayerInfer(PostLayerInfer):
@@ -79,7 +79,7 @@ class LlamaPostLayerInfer(PostLayerInfer):
         asked = inputs[infer_state.logit_index]
         normed = self.kernels.rms_norm(asked, layer_weight.final_norm, self.config.norm_eps)
         normed = infer_state.point("final_norm", normed)
-        logits = self.kernels.linear(normed, layer_weight.lm_head).float()
+        logits = layer_weight.lm_head(normed).float()
         return infer_state.point("logits", logits)
 
     token_forward = context_forward

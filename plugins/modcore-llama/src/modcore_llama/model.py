@@ -19,6 +19,7 @@ from modcore_llama.weights import LlamaPreAndPostLayerWeight, LlamaTransformerLa
 class LlamaModel(TpPartBaseModel):
     """`LlamaForCausalLM` (arXiv 2302.13971, 2307.09288, 2407.21783)."""
 
+    family = "llama"
     config_class = LlamaConfig
     config_defaults = LLAMA_DEFAULTS
     # Old checkpoints stored the rotary frequencies, which follow from the config.
@@ -32,13 +33,6 @@ class LlamaModel(TpPartBaseModel):
     infer_state_class = LlamaInferStateInfo
 
     config: LlamaConfig
-    pre_post_weight: LlamaPreAndPostLayerWeight
-
-    def _init_weights(self) -> None:
-        super()._init_weights()
-        weight = self.pre_post_weight
-        if torch.equal(weight.lm_head, weight.embedding):  # tied: one copy serves both
-            weight.lm_head = weight.embedding
 
     def _init_custom(self) -> None:
         """The rotary frequencies, ``[head_dim / 2]``; dynamic ones are computed for each pass."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from modcore.engine.kernels import LinearWeight, RowTable
 from modcore.engine.weights import (
     PreAndPostLayerWeight,
     TensorSpec,
@@ -20,9 +21,9 @@ EMBEDDING = "model.embed_tokens.weight"
 class LlamaPreAndPostLayerWeight(PreAndPostLayerWeight):
     """Embedding, final norm and head. A tied head is the embedding unless the file holds another."""
 
-    embedding: torch.Tensor  # [vocab, hidden]
+    embedding: torch.Tensor | RowTable  # [vocab, hidden]
     final_norm: torch.Tensor  # [hidden]
-    lm_head: torch.Tensor  # [vocab, hidden]
+    lm_head: LinearWeight  # [vocab, hidden]
 
     def declare(self) -> Iterator[WeightSpec]:
         """See `LayerWeight.declare`."""
@@ -31,7 +32,8 @@ class LlamaPreAndPostLayerWeight(PreAndPostLayerWeight):
         tied = EMBEDDING if config.tie_word_embeddings else None
         yield WeightSpec("embedding", (TensorSpec(EMBEDDING, matrix, split=0),))
         yield WeightSpec("final_norm", (TensorSpec("model.norm.weight", (config.hidden_size,)),))
-        yield WeightSpec("lm_head", (TensorSpec("lm_head.weight", matrix, 0, default_to=tied),))
+        head = TensorSpec("lm_head.weight", matrix, split=0, default_to=tied)
+        yield WeightSpec("lm_head", (head,), linear=True, same_as="embedding")
 
 
 class LlamaTransformerLayerWeight(TransformerLayerWeight):
@@ -39,15 +41,11 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
 
     config: LlamaConfig
     att_norm: torch.Tensor  # [hidden]
-    qkv: torch.Tensor  # [(heads + 2 * kv_heads) * head_dim, hidden]
-    o: torch.Tensor  # [hidden, heads * head_dim]
+    qkv: LinearWeight  # [(heads + 2 * kv_heads) * head_dim, hidden]
+    o: LinearWeight  # [hidden, heads * head_dim]
     ffn_norm: torch.Tensor  # [hidden]
-    gate_up: torch.Tensor  # [2 * intermediate, hidden]
-    down: torch.Tensor  # [hidden, intermediate]
-    qkv_bias: torch.Tensor | None = None
-    o_bias: torch.Tensor | None = None
-    gate_up_bias: torch.Tensor | None = None
-    down_bias: torch.Tensor | None = None
+    gate_up: LinearWeight  # [2 * intermediate, hidden]
+    down: LinearWeight  # [hidden, intermediate]
 
     def declare(self) -> Iterator[WeightSpec]:
         """See `LayerWeight.declare`."""
@@ -59,28 +57,27 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
         mlp = {"mlp.gate_proj": inner, "mlp.up_proj": inner}
 
         yield WeightSpec("att_norm", (self.tensor("input_layernorm.weight", hidden),))
-        yield self._columns("qkv", attention, hidden)
-        yield WeightSpec("o", (self.tensor("self_attn.o_proj.weight", hidden, q, split=1),))
+        yield self._columns("qkv", attention, hidden, bias=config.attention_bias)
+        yield self._rows("o", "self_attn.o_proj", hidden, q, bias=config.attention_bias)
         yield WeightSpec("ffn_norm", (self.tensor("post_attention_layernorm.weight", hidden),))
-        yield self._columns("gate_up", mlp, hidden)
-        yield WeightSpec("down", (self.tensor("mlp.down_proj.weight", hidden, inner, split=1),))
-        if config.attention_bias:
-            yield self._biases("qkv_bias", attention)
-            yield WeightSpec("o_bias", (self.tensor("self_attn.o_proj.bias", hidden),))
-        if config.mlp_bias:
-            yield self._biases("gate_up_bias", mlp)
-            yield WeightSpec("down_bias", (self.tensor("mlp.down_proj.bias", hidden),))
+        yield self._columns("gate_up", mlp, hidden, bias=config.mlp_bias)
+        yield self._rows("down", "mlp.down_proj", hidden, inner, bias=config.mlp_bias)
 
     def tensor(self, name: str, *shape: int, split: int | None = None) -> TensorSpec:
         """The tensor `name` of this layer; a family with other names overrides it."""
         return TensorSpec(f"model.layers.{self.layer_num}.{name}", shape, split)
 
-    def _columns(self, attribute: str, rows: dict[str, int], hidden: int) -> WeightSpec:
-        parts = (
-            self.tensor(f"{name}.weight", count, hidden, split=0) for name, count in rows.items()
-        )
-        return WeightSpec(attribute, tuple(parts))
+    def _columns(
+        self, attribute: str, rows: dict[str, int], hidden: int, *, bias: bool
+    ) -> WeightSpec:
+        """Projections that are fused, and whose outputs the ranks share."""
+        items = rows.items()
+        parts = [self.tensor(f"{name}.weight", count, hidden, split=0) for name, count in items]
+        biases = [self.tensor(f"{name}.bias", count, split=0) for name, count in items if bias]
+        return WeightSpec(attribute, tuple(parts), linear=True, bias=tuple(biases))
 
-    def _biases(self, attribute: str, rows: dict[str, int]) -> WeightSpec:
-        parts = (self.tensor(f"{name}.bias", count, split=0) for name, count in rows.items())
-        return WeightSpec(attribute, tuple(parts))
+    def _rows(self, attribute: str, name: str, out: int, inner: int, *, bias: bool) -> WeightSpec:
+        """A projection whose inputs the ranks share."""
+        part = self.tensor(f"{name}.weight", out, inner, split=1)
+        biases = (self.tensor(f"{name}.bias", out),) if bias else ()
+        return WeightSpec(attribute, (part,), linear=True, bias=biases)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from modcore.engine.kernels.linear import LinearWeight, RowTable
 from modcore.engine.state import InferStateInfo
 from modcore.errors import InvalidRequest, ModcoreError
 
@@ -18,14 +19,25 @@ _log = logging.getLogger(__name__)
 class Kernels(Protocol):
     """The operators of the layers. T: new tokens of the batch, H: heads, K: KV heads, D: head_dim."""
 
-    def embedding(self, ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    def embedding(self, ids: torch.Tensor, table: torch.Tensor | RowTable) -> torch.Tensor:
         """Rows of `table` ``[vocab, hidden]`` for `ids` ``[T]`` -> ``[T, hidden]``."""
         ...
 
-    def linear(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """`x` ``[T, in]`` times `weight` ``[out, in]`` transposed, plus `bias` -> ``[T, out]``."""
+    def pack_linear(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        linear_format: str = "exact",
+        *,
+        shared: bool = False,
+    ) -> LinearWeight:
+        """`weight` ``[out, in]`` and `bias` ``[out]`` as what multiplies with them fastest.
+
+        `linear_format` is ``exact``, or a quantised one: ``int8``, ``int4``; a weight that does not
+        fit the format is kept in the next more exact one. `shared` says that somebody holds `weight`
+        anyway, so that an exact copy would only cost memory.
+        Raises InvalidRequest for a format that these kernels do not have.
+        """
         ...
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -104,6 +116,7 @@ def select_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
         )
     if wanted == "reference" or device.type != "cpu":
         return TorchKernels()
+    from modcore.engine.kernels.cpu import CpuKernels
     from modcore.engine.kernels.native.compile import CompilationFailed
     from modcore.engine.kernels.native.kernels import NativeKernels
 
@@ -116,4 +129,4 @@ def select_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
                 "MODCORE_KERNELS=auto."
             ) from error
         _log.info("The native kernels cannot be used, so decoding is slower: %s", error)
-        return TorchKernels()
+        return CpuKernels()

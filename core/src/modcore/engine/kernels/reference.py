@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from modcore.engine.kernels.linear import LinearWeight, PlainLinear, RowTable
 from modcore.engine.memory import HOLD_ROW
 from modcore.engine.state import InferStateInfo
+from modcore.errors import InvalidRequest
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": functional.silu,
@@ -23,15 +25,27 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class TorchKernels:
     """The reference implementation; see `Kernels` for shapes."""
 
-    def embedding(self, ids: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    def embedding(self, ids: torch.Tensor, table: torch.Tensor | RowTable) -> torch.Tensor:
         """See `Kernels.embedding`."""
-        return functional.embedding(ids, table)
+        if isinstance(table, torch.Tensor):
+            return functional.embedding(ids, table)
+        return table.rows(ids)
 
-    def linear(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """See `Kernels.linear`."""
-        return functional.linear(x, weight, bias)
+    def pack_linear(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        linear_format: str = "exact",
+        *,
+        shared: bool = False,
+    ) -> LinearWeight:
+        """See `Kernels.pack_linear`; plain tensors, so ``exact`` is the only format."""
+        if linear_format != "exact":
+            raise InvalidRequest(
+                f"{type(self).__name__} have no {linear_format} weights; leave weights out.",
+                param="weights",
+            )
+        return PlainLinear(weight, bias, shared=shared)
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         """See `Kernels.rms_norm`."""

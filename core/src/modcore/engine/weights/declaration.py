@@ -61,7 +61,20 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class WeightSpec:
-    """One attribute of a layer weight, made of `parts` that are fused along their first dimension."""
+    """One attribute of a layer weight, made of `parts` that are fused along their first dimension.
+
+    With `linear`, the attribute is a `LinearWeight`: the fused matrix ``[out, in]``, and as its bias
+    the fused `bias` parts where there are any. `same_as` names an earlier attribute, a tensor: when
+    both hold the same values, as a tied head and the embedding do, they share it.
+    """
 
     attribute: str
     parts: tuple[TensorSpec, ...]
+    linear: bool = False
+    bias: tuple[TensorSpec, ...] = ()
+    same_as: str | None = None
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """All tensors of the checkpoint that it is made of."""
+        return (*self.parts, *self.bias)

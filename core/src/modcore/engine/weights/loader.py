@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
+from modcore.engine.kernels import Kernels, LinearWeight, RowTable
 from modcore.engine.weights.base import LayerWeight
 from modcore.engine.weights.declaration import Shard, TensorSpec, WeightSpec
-from modcore.engine.weights.safetensors_files import SafetensorsFiles
+from modcore.engine.weights.safetensors_files import FLOATS, SafetensorsFiles
 from modcore.errors import CheckpointError
 
 _SHOWN = 5
-_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def resolve_dtype(
@@ -27,7 +27,7 @@ def resolve_dtype(
     """
     if dtype != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
-    names = {part.name for layer in layers for spec in layer.declare() for part in spec.parts}
+    names = {part.name for layer in layers for spec in layer.declare() for part in spec.tensors}
     kinds = {entry.dtype for name, entry in files.tensors.items() if name in names}
     return torch.bfloat16 if kinds == {"BF16"} else torch.float32
 
@@ -36,11 +36,14 @@ def load_weights(
     files: SafetensorsFiles,
     layers: Sequence[LayerWeight],
     dtype: torch.dtype,
+    kernels: Kernels,
     ignored: Iterable[str] = (),
     shard: Shard = Shard(),  # noqa: B008  frozen
 ) -> None:
     """Set every declared attribute of `layers`, reading only what `shard` holds.
 
+    A linear weight is packed by `kernels` as soon as it is read, so that never more than one exists
+    in two layouts.
     `ignored` are patterns of tensor names that a checkpoint may hold without being used.
     Raises CheckpointError that names every tensor which is missing, unexpected, wrongly shaped, of
     a wrong dtype or not finite.
@@ -49,11 +52,34 @@ def load_weights(
     _verify(files, [spec for _, specs in declared for spec in specs], ignored)
     for layer, specs in declared:
         for spec in specs:
-            setattr(layer, spec.attribute, _read_weight(files, spec, dtype, shard))
+            value = _read_fused(files, spec.parts, dtype, shard)
+            setattr(layer, spec.attribute, _finish(files, layer, spec, value, kernels, shard))
+
+
+def _finish(
+    files: SafetensorsFiles,
+    layer: LayerWeight,
+    spec: WeightSpec,
+    value: torch.Tensor,
+    kernels: Kernels,
+    shard: Shard,
+) -> torch.Tensor | LinearWeight:
+    """What an attribute holds: the tensor that was read, or the linear weight that it becomes."""
+    other: torch.Tensor | None = getattr(layer, spec.same_as) if spec.same_as else None
+    shared = other is not None and torch.equal(other, value)
+    if other is not None and shared:
+        value = other
+    if not spec.linear:
+        return value
+    bias = _read_fused(files, spec.bias, value.dtype, shard) if spec.bias else None
+    linear = layer.make_linear(spec, value, bias, kernels, shared=shared)
+    if spec.same_as and shared and isinstance(linear, RowTable):
+        setattr(layer, spec.same_as, linear)  # its rows serve both, and the tensor can go
+    return linear
 
 
 def _verify(files: SafetensorsFiles, specs: list[WeightSpec], ignored: Iterable[str]) -> None:
-    parts = {part.name: part for spec in specs for part in spec.parts}
+    parts = {part.name: part for spec in specs for part in spec.tensors}
     patterns = [re.compile(pattern) for pattern in ignored]
     spare = [
         name
@@ -111,54 +137,62 @@ def _mismatched(files: SafetensorsFiles, parts: Iterable[TensorSpec]) -> Iterato
                 f"Tensor {part.name} in {entry.file} has shape {list(entry.shape)} where config.json "
                 f"asks for {list(part.shape)}; check that the two belong together."
             )
-        elif entry.dtype not in _FLOATS:
+        elif entry.dtype not in FLOATS:
             yield (
                 f"Tensor {part.name} in {entry.file} has dtype {entry.dtype} where floating point is "
                 "expected; convert it to bfloat16 or float32."
             )
 
 
-def _read_weight(
-    files: SafetensorsFiles, spec: WeightSpec, dtype: torch.dtype, shard: Shard
+def _read_fused(
+    files: SafetensorsFiles, parts: Sequence[TensorSpec], dtype: torch.dtype, shard: Shard
 ) -> torch.Tensor:
-    """The parts of `spec`, checked, converted, and fused along their first dimension."""
-    parts = [_arrange(_read_part(files, part, dtype, shard), part, shard) for part in spec.parts]
-    # A copy of its own, so that nothing keeps the file mapped once the files are closed.
-    return torch.cat(parts) if len(parts) > 1 else parts[0].clone()
+    """The parts, checked, converted, and fused along their first dimension.
+
+    Each is read to where it belongs in the whole, so that nothing is copied afterwards.
+    """
+    shapes = [[cut.stop - cut.start for cut in part.slices(shard)] for part in parts]
+    fused = torch.empty(sum(shape[0] for shape in shapes), *shapes[0][1:], dtype=dtype)
+    places = torch.split(fused, [shape[0] for shape in shapes])
+    for part, place in zip(parts, places, strict=True):
+        if part.once and shard.rank:
+            place.zero_()
+            continue
+        _read_part(files, part, place, shard)
+        if part.interleaved:
+            place.copy_(_by_part(place, part.interleaved))
+    return fused
 
 
-def _arrange(tensor: torch.Tensor, part: TensorSpec, shard: Shard) -> torch.Tensor:
-    """What this rank read, as the layers want it; see `TensorSpec` for the two."""
-    if part.once and shard.rank:
-        return torch.zeros_like(tensor)
-    if not part.interleaved:
-        return tensor
-    groups = tensor.reshape(
-        -1, sum(part.interleaved), *tensor.shape[1:]
-    )  # [groups, rows of one, ...]
-    by_part = groups.split_with_sizes(part.interleaved, dim=1)
+def _by_part(tensor: torch.Tensor, interleaved: Sequence[int]) -> torch.Tensor:
+    """The rows of groups, each with some of every part, sorted: the first part's, then the second's."""
+    groups = tensor.reshape(-1, sum(interleaved), *tensor.shape[1:])  # [groups, rows of one, ...]
+    by_part = groups.split_with_sizes(tuple(interleaved), dim=1)
     return torch.cat([rows.flatten(0, 1) for rows in by_part])
 
 
 def _read_part(
-    files: SafetensorsFiles, part: TensorSpec, dtype: torch.dtype, shard: Shard
-) -> torch.Tensor:
+    files: SafetensorsFiles, part: TensorSpec, place: torch.Tensor, shard: Shard
+) -> None:
+    """Read `part` to `place`, in its dtype."""
     name = part.name if part.name in files.tensors else part.default_to
     assert name is not None
-    tensor = files.read(name, part.slices(shard))
-    # The sum of finite numbers may overflow; only then is every element looked at.
-    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+    file = files.tensors[name].file
+    stored = files.read(name, part.slices(shard), place)
+    if not _is_finite(stored):
         raise CheckpointError(
-            f"Tensor {name} in {files.tensors[name].file} holds values that are not finite "
+            f"Tensor {name} in {file} holds values that are not finite "
             "(NaN or infinity); the checkpoint is damaged, fetch or train it again."
         )
-    converted = tensor.to(dtype)
-    if (
-        converted.dtype != tensor.dtype
-        and not torch.isfinite(converted.sum())
-        and not torch.isfinite(converted).all()
-    ):
+    if stored is place:
+        return
+    place.copy_(stored)
+    if place.dtype != stored.dtype and not _is_finite(place):
         raise CheckpointError(
-            f"Tensor {name} in {files.tensors[name].file} holds values that do not fit into {dtype}; convert it again with smaller ones."
+            f"Tensor {name} in {file} holds values that do not fit into {place.dtype}; convert it again with smaller ones."
         )
-    return converted
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # The sum of finite numbers may overflow; only then is every element looked at.
+    return bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all())

@@ -1,13 +1,15 @@
 """The safetensors files of a checkpoint: which there are, and what their headers say.
 
 The headers are read here rather than by the safetensors library because it keeps the last of two
-equal names in silence. Tensor data is read through the library, which maps the file.
+equal names in silence. Tensor data is read from where the header says, into memory that the caller
+keeps: a mapped file would count as memory, too, for as long as it is open.
 
 Source: the safetensors format, https://huggingface.co/docs/safetensors.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -16,10 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import safe_open
 
 from modcore.checkpoint import read_json_object
 from modcore.errors import CheckpointError
@@ -27,6 +28,9 @@ from modcore.errors import CheckpointError
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the format's own limit
+
+#: The dtypes that weights are read from.
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 _ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
@@ -36,12 +40,13 @@ _ITEM_BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """One tensor of a file, as its header declares it."""
+    """One tensor of a file, as its header declares it; `begin` is its first byte in the file."""
 
     name: str
     file: Path
     dtype: str
     shape: tuple[int, ...]
+    begin: int = 0
 
 
 class SafetensorsFiles:
@@ -50,7 +55,7 @@ class SafetensorsFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.tensors: dict[str, TensorEntry] = {}
-        self._open: dict[Path, Any] = {}
+        self._open: dict[Path, BinaryIO] = {}
         for file in _files_of(directory):
             for entry in read_header(file):
                 self._add(entry)
@@ -64,17 +69,40 @@ class SafetensorsFiles:
             )
         self.tensors[entry.name] = entry
 
-    def read(self, name: str, slices: tuple[slice, ...]) -> torch.Tensor:
-        """The part `slices` of tensor `name`, in the file's dtype."""
+    def read(
+        self, name: str, slices: tuple[slice, ...], into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The part `slices` of tensor `name`, in the file's dtype, one of `FLOATS`.
+
+        It is read to `into`, and that is returned, when `into` is what the file holds: contiguous,
+        of its dtype, whole rows. Else to memory of its own.
+        """
         entry = self.tensors[name]
+        rows, *rest = slices
+        whole = all(cut == slice(0, size) for cut, size in zip(rest, entry.shape[1:], strict=True))
+        dtype = FLOATS[entry.dtype]
+        if into is None or not whole or into.dtype != dtype or not into.is_contiguous():
+            into = torch.empty(rows.stop - rows.start, *entry.shape[1:], dtype=dtype)
+        row_bytes = math.prod(entry.shape[1:]) * dtype.itemsize
+        self._fill(entry, entry.begin + rows.start * row_bytes, into)
+        return into if whole else into[(slice(None), *rest)]
+
+    def _fill(self, entry: TensorEntry, begin: int, tensor: torch.Tensor) -> None:
+        if not tensor.nbytes:
+            return
+        memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
         try:
             if entry.file not in self._open:
-                handle: Any = safe_open(entry.file, framework="pt")
-                self._open[entry.file] = handle.__enter__()
-            part: torch.Tensor = self._open[entry.file].get_slice(name)[slices]
-        except Exception as error:  # the library raises its own and OSErrors
+                self._open[entry.file] = entry.file.open("rb", buffering=0)
+            stream = self._open[entry.file]
+            stream.seek(begin)
+            view, filled = memoryview(memory).cast("B"), 0
+            while count := stream.readinto(view[filled:]):  # type: ignore[attr-defined]
+                filled += count
+        except OSError as error:
             raise _damaged(entry.file, str(error)) from error
-        return part
+        if filled < tensor.nbytes:
+            raise _damaged(entry.file, f"it ends within tensor {entry.name}")
 
     def __enter__(self) -> SafetensorsFiles:
         return self
@@ -86,7 +114,7 @@ class SafetensorsFiles:
         trace: TracebackType | None,
     ) -> None:
         for handle in self._open.values():
-            handle.__exit__(kind, error, trace)
+            handle.close()
         self._open.clear()
 
 
@@ -152,7 +180,9 @@ def read_header(file: Path) -> list[TensorEntry]:
         if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
             raise _damaged(file, f"its header would be {length} bytes long, the file has {size}")
         header = _parse(file, stream.read(length))
-    entries = [_entry(file, name, fields) for name, fields in header if name != "__metadata__"]
+    entries = [
+        _entry(file, 8 + length, name, fields) for name, fields in header if name != "__metadata__"
+    ]
     _verify_layout(file, header, size - 8 - length)
     return entries
 
@@ -179,7 +209,7 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, tuple) for item in value)
 
 
-def _entry(file: Path, name: str, fields: Any) -> TensorEntry:
+def _entry(file: Path, data: int, name: str, fields: Any) -> TensorEntry:
     described = fields if isinstance(fields, dict) else {}
     shape = _naturals(described.get("shape"))
     offsets = _naturals(described.get("data_offsets"))
@@ -196,7 +226,7 @@ def _entry(file: Path, name: str, fields: Any) -> TensorEntry:
         raise _damaged(
             file, f"tensor {name} has {held} bytes where its shape and dtype need {needed}"
         )
-    return TensorEntry(name, file, dtype, tuple(shape))
+    return TensorEntry(name, file, dtype, tuple(shape), data + offsets[0])
 
 
 def _naturals(value: Any) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""The C++ kernels behind the interface; what they do not cover is the reference's."""
+"""The C++ kernels behind the interface; what they do not cover is PyTorch's."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any
 
 import torch
 
+from modcore.engine.kernels.cpu import CpuKernels
 from modcore.engine.kernels.native.compile import load_library
-from modcore.engine.kernels.reference import TorchKernels
 from modcore.engine.state import InferStateInfo
 
 _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 
 
-class NativeKernels(TorchKernels):
+class NativeKernels(CpuKernels):
     """Kernels for the CPU in `dtype` (bfloat16 or float32); raises CompilationFailed.
 
     Tensors are handed over as pointers, so shapes and strides are looked at here.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
         library, suffix = load_library(), _SUFFIXES[dtype]
         pointer, number, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 
