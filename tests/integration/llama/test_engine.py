@@ -361,3 +361,28 @@ def test_tap_that_replaces_an_activation_changes_the_logits(engine: Engine) -> N
     silenced = engine.logits(ids, taps={"layers.0.mlp_out": torch.zeros_like})
     assert not torch.allclose(plain, silenced)
     assert torch.equal(engine.logits(ids), plain)
+
+
+def test_answers_follow_a_schema_beside_others_that_are_free(text_checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(text_checkpoint)
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": [1, 22]}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    bound = SamplingParams(json_schema=schema, max_tokens=200, seed=1)
+    free = SamplingParams(max_tokens=12, temperature=0.0)
+    answers = engine.generate(["the quick", "brown", "fox"], [bound, free, bound])
+    for answer in (answers[0], answers[2]):
+        assert json.loads(answer.text)["a"] in (1, 22)
+        assert answer.finish_reason == "stop"
+    assert answers[1].token_ids == engine.generate("brown", free)[0].token_ids
+
+
+def test_expression_that_does_not_compile_is_refused_before_anything_runs(
+    text_checkpoint: Path,
+) -> None:
+    engine = Engine.from_pretrained(text_checkpoint)
+    with pytest.raises(InvalidRequest, match="regex cannot be compiled"):
+        engine.generate("the", SamplingParams(regex="[ab"))

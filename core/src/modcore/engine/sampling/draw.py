@@ -13,11 +13,14 @@ def draw(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
     `weights` are ``[batch, vocab]``, not negative and not all zero; a token that weighs nothing is never
     drawn. The place is found in two steps, among chunks and inside one: cumulating the whole
-    vocabulary would take as long as all the rest.
+    vocabulary would take as long as all the rest. Chunks are summed in float32, which moves a
+    token's probability by 1e-7 at most.
     """
     batch, vocab = weights.shape
-    chunks = pad(weights, (0, -vocab % _CHUNK)).view(batch, -1, _CHUNK)
-    ends = chunks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)  # [batch, chunks]
+    if vocab % _CHUNK:
+        weights = pad(weights, (0, -vocab % _CHUNK))
+    chunks = weights.view(batch, -1, _CHUNK)
+    ends = chunks.sum(dim=-1).double().cumsum(dim=-1)  # [batch, chunks]
     target = _below(uniform * ends[:, -1:], ends)
     chunk = torch.searchsorted(ends, target, right=True)  # [batch, 1]
     start = pad(ends, (1, 0)).gather(-1, chunk)
