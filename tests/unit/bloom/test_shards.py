@@ -38,7 +38,7 @@ def read(directory: Path) -> BloomConfig:
 def load_layer(directory: Path, shard: Shard) -> BloomTransformerLayerWeight:
     layer = BloomTransformerLayerWeight(read(directory), 1)
     with SafetensorsFiles(directory) as files:
-        load_weights(files, [layer], torch.float32, ignored=REST, shard=shard)
+        load_weights(files, [layer], torch.float32, TorchKernels(), ignored=REST, shard=shard)
     return layer
 
 
@@ -46,10 +46,10 @@ def test_fused_weight_holds_all_queries_then_all_keys_then_all_values(directory:
     layer = load_layer(directory, Shard())
     stored = reference(directory).transformer.h[1].self_attention.query_key_value
     by_head = stored.weight.view(HEADS, 3, HEAD_DIM, HIDDEN)
-    for part, rows in enumerate(layer.qkv.split(HIDDEN)):
+    for part, rows in enumerate(layer.qkv.weight.split(HIDDEN)):
         assert torch.equal(rows, by_head[:, part].reshape(HIDDEN, HIDDEN))
     biases = stored.bias.view(HEADS, 3, HEAD_DIM)
-    for part, rows in enumerate(layer.qkv_bias.split(HIDDEN)):
+    for part, rows in enumerate(layer.qkv.bias.split(HIDDEN)):
         assert torch.equal(rows, biases[:, part].flatten())
 
 
@@ -59,26 +59,26 @@ def test_each_rank_holds_the_queries_keys_and_values_of_its_heads(
 ) -> None:
     whole = load_layer(directory, Shard())
     parts = [load_layer(directory, Shard(rank, ranks)) for rank in range(ranks)]
-    for name in ("qkv", "qkv_bias"):
-        by_rank = [getattr(part, name).view(3, HEADS // ranks, HEAD_DIM, -1) for part in parts]
-        joined = torch.cat(by_rank, dim=1).reshape(getattr(whole, name).shape)
-        assert torch.equal(joined, getattr(whole, name))
-    assert torch.equal(torch.cat([part.up for part in parts]), whole.up)
-    assert torch.equal(torch.cat([part.up_bias for part in parts]), whole.up_bias)
+    for name in ("weight", "bias"):
+        own = [getattr(part.qkv, name).view(3, HEADS // ranks, HEAD_DIM, -1) for part in parts]
+        joined = torch.cat(own, dim=1).reshape(getattr(whole.qkv, name).shape)
+        assert torch.equal(joined, getattr(whole.qkv, name))
+        assert torch.equal(
+            torch.cat([getattr(part.up, name) for part in parts]), getattr(whole.up, name)
+        )
 
 
 def test_what_ranks_sum_up_holds_its_bias_once(directory: Path) -> None:
     whole = load_layer(directory, Shard())
     ranks = [load_layer(directory, Shard(rank, 2)) for rank in range(2)]
     x = torch.randn(3, HIDDEN)
-    linear = torch.nn.functional.linear
     halves = zip(x.chunk(2, dim=1), ranks, strict=True)
-    total = sum(linear(half, rank.o, rank.o_bias) for half, rank in halves)
-    torch.testing.assert_close(total, linear(x, whole.o, whole.o_bias))
+    total = sum(rank.o(half) for half, rank in halves)
+    torch.testing.assert_close(total, whole.o(x))
     wide = torch.randn(3, 4 * HIDDEN)
     halves = zip(wide.chunk(2, dim=1), ranks, strict=True)
-    total = sum(linear(half, rank.down, rank.down_bias) for half, rank in halves)
-    torch.testing.assert_close(total, linear(wide, whole.down, whole.down_bias))
+    total = sum(rank.down(half) for half, rank in halves)
+    torch.testing.assert_close(total, whole.down(wide))
 
 
 def test_each_rank_has_the_slopes_of_its_heads(directory: Path) -> None:

@@ -30,7 +30,7 @@ def resolve_variant(
     found = {
         part: manager.resolve(group, name)
         for part, name in ids.items()
-        if manager.claims(group, name)
+        if name in manager.registry(group)
     }
     if not found:
         raise InvalidRequest(_unknown(manager, option, family, variant, list(ids)), param=option)
