@@ -161,7 +161,7 @@ def test_tied_head_that_the_file_holds_all_the_same_is_used_as_transformers_uses
 
 def test_tied_head_takes_no_memory_of_its_own(write_checkpoint: Callable[..., Path]) -> None:
     weight = Engine.from_pretrained(write_checkpoint(bloom_config())).model.pre_post_weight
-    assert weight.lm_head.data_ptr() == weight.embedding.data_ptr()
+    assert weight.lm_head.weight.data_ptr() == weight.embedding.data_ptr()
 
 
 def test_points_hold_what_transformers_modules_hand_on(

@@ -67,6 +67,7 @@ def test_an_architecture_that_is_registered_is_chosen_without_an_import(
             "id": "AlphaLM",
             "reason": "config.json names the architecture AlphaLM",
         },
+        "variants": [],
         "hint": None,
     }
     assert "alpha_hooks" not in sys.modules
