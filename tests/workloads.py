@@ -61,7 +61,7 @@ class World:
     def __post_init__(self) -> None:
         device = torch.device("cpu")
         self.memory = MemoryManager(self.tokens, 1, 1, 1, torch.float32, device)
-        table = RequestTable(self.lines, self.tokens)
+        table = RequestTable(self.lines, width=4)
         cache = PrefixCache(self.memory) if self.has_cache else None
         self.scheduler = Scheduler(
             self.memory, table, cache=cache, lengths=self.lengths, chunks=self.chunks

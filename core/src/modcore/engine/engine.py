@@ -54,7 +54,7 @@ class Engine:
         memory = model.mem_manager
         self.scheduler = Scheduler(
             memory,
-            RequestTable(model.options.max_batch, self.capacity),
+            RequestTable(model.options.max_batch),
             cache=PrefixCache(memory) if prefix_cache and model.keys_are_reusable else None,
             lengths=lengths if model.keys_are_reusable else None,
             chunks=chunks,

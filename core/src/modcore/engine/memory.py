@@ -71,11 +71,12 @@ class MemoryManager:
 class RequestTable:
     """Where each running request keeps its tokens: one line of row numbers a request.
 
-    `rows` is ``[requests, longest]`` int64; a line's entries beyond a request's length are stale.
+    `rows` is ``[requests, width]`` int64, and grows as wide as the longest request needs; a line's
+    entries beyond a request's length are stale.
     """
 
-    def __init__(self, requests: int, longest: int) -> None:
-        self.rows = torch.zeros(requests, longest, dtype=torch.int64)
+    def __init__(self, requests: int, width: int = 1024) -> None:
+        self.rows = torch.zeros(requests, width, dtype=torch.int64)
         self._free = list(range(requests - 1, -1, -1))
 
     @property
@@ -90,3 +91,12 @@ class RequestTable:
     def free(self, line: int) -> None:
         """Give a line back."""
         self._free.append(line)
+
+    def put(self, line: int, start: int, rows: torch.Tensor) -> None:
+        """Write `rows` (``[count]``) to a line, from `start` on."""
+        end = start + len(rows)
+        if end > self.rows.shape[1]:
+            wider = torch.zeros(len(self.rows), max(end, 2 * self.rows.shape[1]), dtype=torch.int64)
+            wider[:, : self.rows.shape[1]] = self.rows
+            self.rows = wider
+        self.rows[line, start:end] = rows

@@ -17,7 +17,7 @@ from modcore.engine.config_reader import ConfigReader
 from modcore.engine.kernels import select_kernels
 from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInfer
 from modcore.engine.memory import MemoryManager
-from modcore.engine.sizing import default_kv_tokens
+from modcore.engine.sizing import kv_tokens_for
 from modcore.engine.state import InferStateInfo
 from modcore.engine.weights import PreAndPostLayerWeight, Shard, TransformerLayerWeight
 from modcore.engine.weights.loader import load_weights, resolve_dtype
@@ -149,8 +149,12 @@ class TpPartBaseModel:
             self.config.num_key_value_heads // self.shard.world_size,
             self.config.head_dim,
         )
-        tokens = self.options.kv_tokens or default_kv_tokens(
-            self.context_length, self.options.max_batch, shape, self.dtype
+        tokens = kv_tokens_for(
+            self.options.kv_tokens,
+            self.context_length,
+            self.options.max_batch,
+            shape,
+            self.dtype,
         )
         self.mem_manager = MemoryManager(tokens, *shape, self.dtype, self.device)
 

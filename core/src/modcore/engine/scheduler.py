@@ -145,7 +145,7 @@ class Scheduler:
             self._forget(request)
             return False
         request.line = self.table.alloc()
-        self.table.rows[request.line, : len(known)] = known
+        self.table.put(request.line, 0, known)
         request.rows_held = request.rows_filled = len(known)
         bisect.insort(self.running, request, key=_order)
         return True
@@ -183,8 +183,7 @@ class Scheduler:
             self._pause(last)
             if last is request:
                 return False
-        held = request.rows_held
-        self.table.rows[request.line, held : held + count] = self.memory.alloc(count)
+        self.table.put(request.line, request.rows_held, self.memory.alloc(count))
         request.rows_held += count
         return True
 

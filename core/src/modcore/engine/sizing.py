@@ -10,28 +10,49 @@ import torch
 
 from modcore.errors import ModcoreError
 
-#: The part of the memory still available that the KV cache may take.
+#: The part of the memory still available that the KV cache may take when nobody said.
 MEMORY_FRACTION = 0.5
+#: Tokens that it has at most when nobody said: a tiny model's would otherwise be millions.
+MOST_TOKENS = 1 << 20
 
 
-def default_kv_tokens(
-    context_length: int, max_batch: int, shape: tuple[int, int, int], dtype: torch.dtype
+def kv_tokens_for(
+    asked: int | None,
+    context_length: int,
+    max_batch: int,
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
 ) -> int:
-    """Rows for `max_batch` full contexts, or as many as half of the available memory holds.
+    """How many tokens the KV cache holds: as many as are `asked` for, if they fit.
 
-    `shape` is layers, KV heads and head_dim. Raises ModcoreError, with the numbers, when not even
-    one row fits.
+    When nobody asked: `max_batch` full contexts, or as many as half of the available memory holds.
+    `shape` is layers, KV heads and head_dim. Raises ModcoreError, with the numbers, when what is
+    asked for does not fit, or not even one token does.
     """
     layers, kv_heads, head_dim = shape
     row_bytes = 2 * layers * kv_heads * head_dim * dtype.itemsize  # keys and values
     available = available_memory()
+    if asked is not None:
+        if asked * row_bytes > available:
+            raise ModcoreError(
+                f"A KV cache of {asked} tokens takes {_size(asked * row_bytes)} ({row_bytes} bytes a "
+                f"token: keys and values of {layers} layers, {kv_heads} heads of {head_dim}, "
+                f"{dtype.itemsize} bytes each), and {_size(available)} of memory are available. "
+                f"Ask for at most {available // row_bytes} kv_tokens."
+            )
+        return asked
     fits = int(available * MEMORY_FRACTION) // row_bytes
     if fits < 1:
         raise ModcoreError(
-            f"The KV cache does not fit: one token takes {row_bytes} bytes and {available} bytes of "
+            f"The KV cache does not fit: one token takes {row_bytes} bytes and {_size(available)} of "
             "memory are available. Free memory, or give the engine kv_tokens."
         )
-    return min(context_length * max_batch, fits)
+    return min(context_length * max_batch, fits, MOST_TOKENS)
+
+
+def _size(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def available_memory() -> int:
