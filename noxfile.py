@@ -38,7 +38,14 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the fast test suite."""
     install(session, CORE, *PLUGINS, *TEST_TOOLS)
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    session.run("pytest", "-m", "not slow and not fault", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the tests that break things on purpose, or ask a lot."""
+    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    session.run("pytest", "-m", "fault", *session.posargs)
 
 
 @nox.session

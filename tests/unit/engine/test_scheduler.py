@@ -83,7 +83,7 @@ def test_long_prompt_is_read_in_chunks_while_others_write() -> None:
     long = scripted(range(200), 3)
     world.add(long)
     world.step()
-    assert long.rows_filled == 8
+    assert long.rows_filled == 7
     assert short.written == 2
     world.run()
     assert len(world.finished) == 2

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from modcore.bench.measurement import Measurement
 from modcore.bench.workload import BenchRequest
 from modcore.engine import AsyncEngine, Engine, SamplingParams
-
-# Where the engine can be told so, an answer is as long as was asked for.
-_WHOLE: dict[str, Any] = {
-    field.name: True for field in fields(SamplingParams) if field.name == "ignore_eos"
-}
 
 
 class EngineTarget:
@@ -30,14 +24,14 @@ class EngineTarget:
         self.details: dict[str, Any] = {
             "architecture": type(engine.model).__name__,
             "dtype": str(engine.model.dtype).removeprefix("torch."),
-            "ignore_eos": bool(_WHOLE),
+            "ignore_eos": True,
             "engine": {key: value for key, value in options.items() if key != "dtype"},
         }
         self._engine = AsyncEngine(engine, max_waiting=2**31)
 
     async def ask(self, request: BenchRequest, measurement: Measurement) -> None:
         """Answer `request` greedily."""
-        params = SamplingParams(max_tokens=request.max_tokens, temperature=0.0, **_WHOLE)
+        params = SamplingParams(max_tokens=request.max_tokens, temperature=0.0, ignore_eos=True)
         measurement.sent()
         async with await self._engine.submit(request.prompt_ids, params) as answer:
             async for piece in answer:

@@ -21,7 +21,7 @@ from modcore.engine.job import Collector, Event, Job, step_failed
 from modcore.engine.memory import RequestTable
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.preparing import Preparer
-from modcore.engine.prompts import Prompt, as_params, as_prompts
+from modcore.engine.prompts import Prompt, PromptReader, as_params, as_prompts
 from modcore.engine.radix import PrefixCache
 from modcore.engine.request import Request
 from modcore.engine.sampling import SamplingParams, TokenLogprob, prompt_logprobs, sample
@@ -43,14 +43,14 @@ class Engine:
     def __init__(
         self,
         model: TpPartBaseModel,
-        directory: Path,
+        prompts: PromptReader,
         *,
         prefix_cache: bool = True,
         lengths: LengthEstimator | None = None,
         chunks: Chunks = Chunks(),  # noqa: B008  frozen
     ) -> None:
         self.model = model
-        self.preparer = Preparer(model, directory)
+        self.preparer = Preparer(model, prompts)
         memory = model.mem_manager
         self.scheduler = Scheduler(
             memory,
@@ -101,7 +101,9 @@ class Engine:
             max_batch=max_batch,
             context_length=context_length,
         )
-        return cls(build_model(options), directory, prefix_cache=prefix_cache, lengths=lengths)
+        prompts = PromptReader(directory)
+        prompts.load_ahead()
+        return cls(build_model(options), prompts, prefix_cache=prefix_cache, lengths=lengths)
 
     @property
     def max_length(self) -> int:

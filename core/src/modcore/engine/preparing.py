@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 from modcore.engine.detokenizer import Detokenizer
 from modcore.engine.job import Job
@@ -18,9 +17,9 @@ from modcore.errors import InvalidRequest
 class Preparer:
     """Makes jobs for `model`; safe from any thread, and it never waits for a step."""
 
-    def __init__(self, model: TpPartBaseModel, directory: Path) -> None:
+    def __init__(self, model: TpPartBaseModel, prompts: PromptReader) -> None:
         self.model = model
-        self.prompts = PromptReader(directory)
+        self.prompts = prompts
         self.eos_token_ids = self.prompts.eos_token_ids()
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import operator
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex, cast
@@ -23,11 +24,27 @@ class PromptReader:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.has_tokenizer = has_tokenizer(directory)
+        self._tokenizer: Tokenizer | None = None
+        self._reading = threading.Lock()
 
-    @functools.cached_property
+    def load_ahead(self) -> None:
+        """Read the tokenizer in a thread: its library takes seconds to import, like the weights to load."""
+        if self.has_tokenizer:
+            threading.Thread(
+                target=self._try_to_load, name="modcore tokenizer", daemon=True
+            ).start()
+
+    def _try_to_load(self) -> None:
+        with contextlib.suppress(CheckpointError):  # raised again for whoever needs it
+            self.tokenizer  # noqa: B018
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The checkpoint's tokenizer, read when text is first met."""
-        return Tokenizer(self.directory)
+        with self._reading:
+            if self._tokenizer is None:
+                self._tokenizer = Tokenizer(self.directory)
+            return self._tokenizer
 
     def encode(self, prompt: Prompt) -> list[int]:
         """The token ids of `prompt`.

@@ -31,7 +31,10 @@ _LOOKAHEAD = 16
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """Tokens read in one step: at most `busy` while answers are being written, else `idle`."""
+    """Tokens of one step: at most `busy`, the answers' own included, while there are any; else `idle`.
+
+    Steps of one size also spare the kernels a preparation for every other.
+    """
 
     busy: int = 256
     idle: int = 2048
@@ -100,7 +103,9 @@ class Scheduler:
         for request in list(self.running):  # in order: whoever is paused has not had its turn
             if request.line >= 0 and request.tokens_to_read == 1 and self._extend(request, 1):
                 step.decode.append(request)
-        budget = self.chunks.busy if step.decode else self.chunks.idle
+        budget = self.chunks.idle
+        if step.decode:
+            budget = max(1, self.chunks.busy - len(step.decode))
         for request in list(self.running):
             if request.line >= 0 and request.tokens_to_read > 1 and budget:
                 budget -= self._read_chunk(request, budget, step)
