@@ -185,7 +185,9 @@ def test_learned_lengths_use_the_memory_better_than_full_ones() -> None:
 
     def steps(lengths: PastFuture | None) -> tuple[int, int]:
         rng = random.Random(5)
-        world = World(tokens=1500, lines=64, lengths=lengths, has_cache=False)
+        world = World(
+            tokens=1500, lines=64, lengths=lengths, has_cache=False, chunks=Chunks(128, 256)
+        )
         for _ in range(150):
             prompt = [rng.randrange(50) for _ in range(rng.randint(5, 40))]
             world.add(scripted(prompt, rng.randint(10, 60), 300))
