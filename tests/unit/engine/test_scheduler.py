@@ -196,5 +196,5 @@ def test_learned_lengths_use_the_memory_better_than_full_ones() -> None:
 
     full, _ = steps(None)
     learned, pauses = steps(PastFuture(seed=0))
-    assert learned < 0.7 * full
-    assert pauses < 30
+    assert learned < 0.5 * full
+    assert pauses < 100
