@@ -90,11 +90,7 @@ class Peer:
     def __init__(self, name: str, python: str, checkpoint: Path, extra: Sequence[str]) -> None:
         self.name = name
         command = [python, str(HERE / RUNNERS[name]), str(checkpoint), *extra]
-        self.command = command
-        # Threads that wait must not take the other engines' processor.
-        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-        environment.pop("OMP_NUM_THREADS", None)
-        self.environment = environment
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
         self.process = subprocess.Popen(
             [*command, "--serve"],
             stdin=subprocess.PIPE,

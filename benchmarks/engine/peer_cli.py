@@ -200,7 +200,8 @@ class Runner:
 
     def load(self, work: Work) -> dict[str, Any]:
         """Start the runner anew for each repeat: wall clock from process start to the first token, imports included."""
-        command = [sys.executable, *sys.argv, "--quant", work.quant, "--first-token"]
+        own = [word for word in sys.argv if word != "--serve"]
+        command = [sys.executable, *own, "--quant", work.quant, "--first-token"]
         samples, child = [], {}
         for _ in range(work.repeat):
             start = time.perf_counter()
