@@ -144,6 +144,7 @@ class Scheduler:
         if not self._fits(request):
             self._forget(request)
             return False
+        request.moments.start()
         request.line = self.table.alloc()
         self.table.rows[request.line, : len(known)] = known
         request.rows_held = request.rows_filled = len(known)
