@@ -78,7 +78,7 @@ def test_long_field_is_refused_unless_it_is_a_prompt() -> None:
 
 def test_number_that_the_bound_would_cut_is_refused_and_not_shortened() -> None:
     with pytest.raises(InvalidRequest, match="longer"):
-        parse_object(b'{"n": ' + b" " * (MAX_FIELD - 3) + b'12345, "prompt": "a"}')
+        parse_object(b'{"min_p": 0.' + b"0" * MAX_FIELD + b'1, "prompt": "a"}')
 
 
 def test_fields_and_containers_are_counted_but_not_brackets_in_strings() -> None:
