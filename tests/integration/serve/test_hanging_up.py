@@ -16,7 +16,11 @@ CONTEXT = 16_384
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 ASKED: dict[str, dict[str, Any]] = {
     COMPLETIONS: {"prompt": "the quick", "max_tokens": 12_000, "ignore_eos": True},
-    CHAT: {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 12_000, "ignore_eos": True},
+    CHAT: {
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 12_000,
+        "ignore_eos": True,
+    },
 }
 
 

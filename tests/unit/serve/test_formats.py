@@ -58,7 +58,12 @@ def test_every_spelling_is_one_of_the_engine_s_parameters(
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "strict": 1}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {}, "strict": 1},
+                }
+            },
             "response_format",
         ),
         ({"structured_outputs": ["json"]}, "structured_outputs"),

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from modcore.errors import InvalidRequest
 from modcore.serve.json_body import MAX_CONTAINERS, MAX_FIELD, MAX_FIELDS, parse_object
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
 VALUES = st.recursive(
     LEAVES | st.text(),
     lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(), below, max_size=4),

@@ -137,7 +137,8 @@ def _decode(text: str, place: int, most: int, name: str) -> tuple[Any, int]:
     except ValueError:  # Python's, which reads numbers of 4300 digits
         raise InvalidRequest(f"{name} holds a number of too many digits.", param=param) from None
     raise InvalidRequest(
-        f"{name} is longer than {most} characters of JSON, or not closed; make it shorter.", param=param
+        f"{name} is longer than {most} characters of JSON, or not closed; make it shorter.",
+        param=param,
     )
 
 

@@ -92,14 +92,20 @@ class CompletionLogprobs:
     def _part(self, tokens: Sequence[tuple[int, TokenLogprob | None]]) -> dict[str, Any]:
         offsets: list[int] = []
         for token, _ in tokens:
-            offsets.append(self._offset)
-            self._offset += len(self._decoder.decode(self._words.shown(token)))
+            data = self._words.shown(token)
+            offsets.append(self._offset + self._broken_before(data))
+            self._offset += len(self._decoder.decode(data))
         return {
             "tokens": [self._words.text_of(token) for token, _ in tokens],
             "token_logprobs": [record and max(record.logprob, LOWEST) for _, record in tokens],
             "top_logprobs": [record and self._top(record) for _, record in tokens],
             "text_offset": offsets,
         }
+
+    def _broken_before(self, data: bytes) -> int:
+        """1 when the tokens before `data` end within a character that it does not go on with, else 0."""
+        begun = self._decoder.getstate()[0]
+        return int(bool(begun and data) and not 0x80 <= data[0] < 0xC0)
 
     def _top(self, record: TokenLogprob) -> dict[str, float]:
         """The likeliest tokens and the one that was taken; of those with equal strings the likeliest."""
