@@ -118,7 +118,9 @@ def read_answer(connection: socket.socket) -> int:
 
 
 def show(found: list[tuple[Row, list[float], set[int]]]) -> None:
-    print(f"\n{'':<38}{'bytes':>10} {'status':>7} {'median':>9} {'worst':>9} {'goal':>8} {'met':>4}")
+    print(
+        f"\n{'':<38}{'bytes':>10} {'status':>7} {'median':>9} {'worst':>9} {'goal':>8} {'met':>4}"
+    )
     for row, times, statuses in found:
         median = statistics.median(times)
         met = median < GOAL_MS and statuses == {row.status}
