@@ -314,6 +314,7 @@ def test_fields_of_vllm_and_our_own_reach_the_engine(client: openai.OpenAI, engi
         ("typical_p", 0),
         ("repetition_penalty", 0),
         ("min_tokens", -1),
+        ("min_tokens", 10**9),
         ("stop_token_ids", ["a"]),
         ("ignore_eos", 1),
         ("prefix_cache", "no"),

@@ -14,13 +14,15 @@ from modcore.errors import InvalidRequest
 if TYPE_CHECKING:
     from modcore.engine import SamplingParams
 
+DEFAULT_MAX_TOKENS = 128
+
 #: By heading of the help; each parameter, and how argparse reads it.
 GROUPS: dict[str, dict[str, dict[str, Any]]] = {
     "length": {
         "max_tokens": {
             "metavar": "N",
             "type": int,
-            "help": "tokens to generate at most (default: 128)",
+            "help": f"tokens to generate at most (default: {DEFAULT_MAX_TOKENS})",
         },
         "min_tokens": {
             "metavar": "N",
@@ -119,13 +121,14 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
 def sampling_params(args: argparse.Namespace) -> SamplingParams:
     """The parameters that `args` ask for; raises InvalidRequest, with the parameter that is wrong."""
     from modcore.engine import SamplingParams
+    from modcore.engine.sampling.params import MAX_TOKENS
 
     names = {name for options in GROUPS.values() for name in options}
     given = {name: value for name, value in vars(args).items() if name in names}
     if "json_schema" in given:
         given["json_schema"] = _read(given["json_schema"])
     if "max_tokens" not in given:
-        given["max_tokens"] = max(128, given.get("min_tokens", 0))
+        given["max_tokens"] = max(DEFAULT_MAX_TOKENS, min(given.get("min_tokens", 0), MAX_TOKENS))
     return SamplingParams(**given)
 
 

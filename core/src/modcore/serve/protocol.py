@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, SkipValidation
 
 from modcore.engine import SamplingParams
 from modcore.engine.sampling.checks import need_flag, need_integer, refuse, shown
+from modcore.engine.sampling.params import MAX_TOKENS
 from modcore.errors import InvalidRequest
 from modcore.serve.formats import read_format
 
@@ -201,7 +202,7 @@ class CompletionBody(GenerationBody):
 
 def _whole(value: object) -> int:
     """`value` where it is a number that will not be refused."""
-    return value if isinstance(value, int) and 0 <= value <= MAX_PRIORITY else 0
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else 0
 
 
 def _text(value: object) -> str:
