@@ -57,6 +57,43 @@ def test_bfloat16_and_stop_strings_are_taken(text_checkpoint: Path) -> None:
     assert answer["finish_reason"] == "stop"
 
 
+def test_several_choices_with_logprobs_are_in_the_json(text_checkpoint: Path) -> None:
+    words = ["--prompt", "the quick", "--max-tokens", "5", "--seed", "3", "--n", "3"]
+    done = generate(text_checkpoint, *words, "--dtype", "float32", "--logprobs", "2", "--json")
+    answer = json.loads(done.stdout)
+    engine = Engine.from_pretrained(text_checkpoint, dtype="float32")
+    params = SamplingParams(max_tokens=5, seed=3, n=3, logprobs=2)
+    expected = engine.generate("the quick", params)[0]
+    assert [choice["text"] for choice in answer["choices"]] == [c.text for c in expected.choices]
+    assert answer["logprobs"] == answer["choices"][0]["logprobs"]
+    for choice, same in zip(answer["choices"], expected.choices, strict=True):
+        assert same.logprobs is not None
+        shown = [record["logprob"] for record in choice["logprobs"]["content"]]
+        assert shown == pytest.approx([record.logprob for record in same.logprobs], abs=1e-4)
+        assert all(len(record["top_logprobs"]) == 2 for record in choice["logprobs"]["content"])
+    text = generate(text_checkpoint, *words, "--dtype", "float32").stdout
+    assert text.startswith(f"[1] {expected.text}") and "\n[3] " in text
+
+
+def test_schema_and_expression_are_followed(text_checkpoint: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"a": {"enum": [7]}}, "required": ["a"]}')
+    words = ["--prompt", "a", "--seed", "1"]
+    done = generate(text_checkpoint, *words, "--json-schema", str(schema), "--max-tokens", "300")
+    assert json.loads(done.stdout)["a"] == 7
+    shaping = ["--top-k", "99", "--min-p", "0.001", "--typical-p", "0.99", "--ignore-eos"]
+    done = generate(text_checkpoint, *words, *shaping, "--regex", "[xy]{6}")
+    assert set(done.stdout.strip()) <= {"x", "y"} and len(done.stdout) == 7
+
+
+def test_help_fits_a_terminal_of_80_columns(text_checkpoint: Path) -> None:
+    done = modcore("generate", "--help", COLUMNS="80")
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for heading in ("Length", "Sampling", "Answer", "Engine"):
+        assert f"\n{heading}:" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "option"),
     [
@@ -67,6 +104,19 @@ def test_bfloat16_and_stop_strings_are_taken(text_checkpoint: Path) -> None:
         (["--temperature", "nan"], "--temperature"),
         (["--top-p", "0"], "--top-p"),
         (["--seed", "99999999999999999999"], "--seed"),
+        (["--top-k", "-2"], "--top-k"),
+        (["--min-p", "2"], "--min-p"),
+        (["--typical-p", "0"], "--typical-p"),
+        (["--repetition-penalty", "0"], "--repetition-penalty"),
+        (["--presence-penalty", "3"], "--presence-penalty"),
+        (["--frequency-penalty", "x"], "--frequency-penalty"),
+        (["--min-tokens", "-1"], "--min-tokens"),
+        (["--n", "0"], "--n"),
+        (["--logprobs", "2"], "--logprobs"),
+        (["--logprobs", "99", "--json"], "--logprobs"),
+        (["--json-schema", "/no/such/file"], "--json-schema"),
+        (["--json-schema", __file__], "--json-schema"),
+        (["--regex", "("], "--regex"),
         (["--stop", ""], "--stop"),
         (["--dtype", "int4"], "--dtype"),
         (["--kv-tokens", "0"], "--kv-tokens"),

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client.parser import text_string_to_metric_families
 
 from modcore.engine import AsyncEngine, Engine
 from modcore.serve.app import create_app
-from servers import ServerProcess, serving
+from servers import ServerProcess, parse, samples_of, scrape, serving
 
 Serve = Callable[..., AbstractContextManager[ServerProcess]]
-Samples = dict[tuple[str, str], float]
 
 NAMES = {
     "num_requests_running",
@@ -39,35 +35,10 @@ HISTOGRAMS = {
     "e2e_request_latency_seconds",
     "request_prompt_tokens",
     "request_generation_tokens",
+    "request_queue_time_seconds",
+    "request_prefill_time_seconds",
+    "request_decode_time_seconds",
 }
-
-
-def scrape(url: str, **headers: str) -> tuple[int, str, str]:
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
-    connection.request("GET", "/metrics", headers=headers)
-    response = connection.getresponse()
-    body = response.read().decode()
-    connection.close()
-    return response.status, response.headers["content-type"], body
-
-
-def parse(text: str) -> Samples:
-    """``modcore:`` samples without buckets, by suffix and finished reason."""
-    return {
-        (sample.name.removeprefix("modcore:"), sample.labels.get("finished_reason", "")): (
-            sample.value
-        )
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name.startswith("modcore:") and "le" not in sample.labels
-    }
-
-
-def samples_of(server: ServerProcess) -> Samples:
-    status, _, body = scrape(server.url)
-    assert status == 200
-    return parse(body)
 
 
 @pytest.fixture
@@ -121,6 +92,47 @@ def test_answers_are_counted_by_tokens_and_reason(fresh: ServerProcess) -> None:
     first, whole = "time_to_first_token_seconds_sum", "e2e_request_latency_seconds_sum"
     between = samples["inter_token_latency_seconds_sum", ""]
     assert samples[first, ""] + between == pytest.approx(samples[whole, ""], rel=0.05)
+    phases = [f"request_{phase}_time_seconds_sum" for phase in ("queue", "prefill", "decode")]
+    assert all(samples[phase, ""] > 0 for phase in phases)
+    assert sum(samples[phase, ""] for phase in phases) < samples[whole, ""]
+
+
+def test_answer_of_several_choices_is_one_request(fresh: ServerProcess) -> None:
+    ask = {"model": "tiny", "prompt": ["the quick", "def"], "max_tokens": 5, "n": 3, "seed": 1}
+    usage = fresh.client().completions.create(**ask).usage
+    streamed = fresh.client().completions.create(
+        **ask, stream=True, stream_options={"include_usage": True}
+    )
+    assert [chunk.usage for chunk in streamed][-1].completion_tokens == usage.completion_tokens
+    samples = samples_of(fresh)
+    ended = {why: samples["request_success_total", why] for why in ("stop", "length", "abort")}
+    assert sum(ended.values()) == 4 and ended["abort"] == 0
+    for name in HISTOGRAMS - {"inter_token_latency_seconds"}:
+        assert samples[f"{name}_count", ""] == 4
+    assert samples["request_generation_tokens_sum", ""] == 2 * usage.completion_tokens
+    assert samples["request_prompt_tokens_sum", ""] == 2 * usage.prompt_tokens
+
+
+def test_every_http_request_is_counted_by_route_and_status(fresh: ServerProcess) -> None:
+    client = fresh.client()
+    client.completions.create(model="tiny", prompt="a", max_tokens=1)
+    list(client.completions.create(model="tiny", prompt="a", max_tokens=1, stream=True))
+    client.models.retrieve("tiny")
+    for path, body in (("/v1/models/other", None), ("/made/up", None), ("/v1/completions", b"{")):
+        scrape(fresh.url, path, body)
+    scrape(fresh.url, "/v1/completions", b"x" * (9 << 20))
+    body = scrape(fresh.url)[2]
+    for labels, count in {
+        ("/v1/completions", "POST", 200): 2,
+        ("/v1/completions", "POST", 400): 1,
+        ("/v1/completions", "POST", 413): 1,
+        ("/v1/models/{model}", "GET", 200): 1,
+        ("/v1/models/{model}", "GET", 404): 1,
+        ("other", "GET", 404): 1,
+    }.items():
+        labelled = '{{handler="{}",method="{}",status="{}"}} {}.0'.format(*labels, count)
+        assert f"http_requests_total{labelled}" in body
+        assert f"http_request_duration_seconds_count{labelled}" in body
 
 
 def test_running_request_is_seen_and_one_given_up_leaves_the_kv_cache_empty(

@@ -164,12 +164,19 @@ def test_unknown_model_is_404(client: openai.OpenAI) -> None:
         ("prompt", {"text": "a"}),
         ("prompt", "fox " * 3000),
         ("prompt", ["a"] * 1000),
-        ("n", 3),
+        ("n", 0),
+        ("n", 10**9),
         ("n", True),
-        ("logprobs", 2),
-        ("logprobs", 0),
-        ("presence_penalty", 1.0),
-        ("logit_bias", {"5": 1}),
+        ("best_of", 0),
+        ("echo", "yes"),
+        ("suffix", "the end"),
+        ("logprobs", 21),
+        ("logprobs", True),
+        ("presence_penalty", 2.1),
+        ("frequency_penalty", "much"),
+        ("logit_bias", {"5": 101}),
+        ("logit_bias", {"five": 1}),
+        ("logit_bias", [5]),
         ("stream", "yes"),
     ],
     ids=lambda value: str(value)[:20],
@@ -202,7 +209,13 @@ def test_bad_value_is_400_with_its_param(client: openai.OpenAI, param: str, valu
         ("max_completion_tokens", {"max_completion_tokens": 0}),
         ("max_tokens", {"max_tokens": 0}),
         ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
-        ("response_format", {"response_format": {"type": "json_object"}}),
+        ("logprobs", {"logprobs": 2}),
+        ("top_logprobs", {"top_logprobs": 2}),
+        ("top_logprobs", {"logprobs": True, "top_logprobs": 21}),
+        ("response_format", {"response_format": {"type": "xml"}}),
+        ("response_format", {"response_format": {"type": "json_schema"}}),
+        ("messages", {"messages": [{"role": "user", "content": "a"}] * 5000}),
+        ("messages", {"messages": [7] * 5000}),
     ],
 )
 def test_bad_chat_is_400_with_its_param(
@@ -216,7 +229,7 @@ def test_bad_chat_is_400_with_its_param(
 def test_fields_that_change_nothing_are_taken_and_others_refused(client: openai.OpenAI) -> None:
     harmless: dict[str, Any] = {"user": "me", "n": 1, "presence_penalty": 0, "logit_bias": {}}
     assert complete(client, **harmless).choices
-    for field in ("top_k", "min_p", "temprature", "max_completion_tokens"):
+    for field in ("temprature", "max_completion_tokens", "guided_grammar"):
         with pytest.raises(openai.BadRequestError) as caught:
             complete(client, extra_body={field: 1})
         assert caught.value.param == field

@@ -85,6 +85,13 @@ def test_with_the_key_the_client_is_answered_and_health_is_open(locked: ServerPr
         ("POST", "/v1/completions", b"\xff\xfe{}", 400),
         ("POST", "/v1/completions", b"[" * 100_000, 400),
         ("POST", "/v1/completions", b"{}", 400),
+        ("POST", "/v1/completions", b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
+        ("POST", "/v1/completions", b'{"user": ' * 90_000, 400),
+        ("POST", "/v1/completions", b'{"prompt": "\xff"}', 400),
+        ("POST", "/v1/completions", b'{"prompt": "a", "temperature": NaN}', 400),
+        ("POST", "/v1/completions", b'{"prompt": "a", "prompt": "b"}', 400),
+        ("POST", "/v1/completions", b'{"prompt": "a", "logit_bias": {"1": 1, "1": 2}}', 400),
+        ("POST", "/v1/completions", b'{"prompt": "a", "n": ' + b"1" * 5000 + b"}", 400),
         ("POST", "/v1/completions", b'{"prompt": "half \\ud800"}', 400),
         ("POST", "/v1/chat/completions", b'{"messages": "hi"}', 400),
         ("POST", "/v1/completions", b"x" * (9 << 20), 413),
@@ -117,6 +124,14 @@ def test_web_page_of_another_host_is_not_answered_without_a_key(
     server: ServerProcess, origin: str, status: int
 ) -> None:
     assert ask(server, headers={"origin": origin})[0] == status
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "json", ""])
+def test_other_content_type_is_415(server: ServerProcess, kind: str) -> None:
+    status, answer = ask(server, headers={"content-type": kind})
+    assert status == 415
+    assert "application/json" in answer["error"]["message"]
+    assert ask(server, headers={"content-type": "Application/JSON; charset=utf-8"})[0] == 200
 
 
 def test_json_error_says_where(server: ServerProcess) -> None:

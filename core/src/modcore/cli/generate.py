@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING, Any
 
 from modcore.cli.engine_options import add_engine_options, build_engine
+from modcore.cli.sampling_options import add_sampling_options, sampling_params
+from modcore.errors import InvalidRequest
 from modcore.plugins.commands import Command
+
+if TYPE_CHECKING:
+    from modcore.engine import Choice, Engine, SamplingParams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,63 +20,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint directory")
     parser.add_argument("--prompt", metavar="TEXT", required=True, help="the text to continue")
     parser.add_argument(
-        "--max-tokens",
-        metavar="N",
-        type=int,
-        default=128,
-        help="tokens to generate at most (default: 128)",
-    )
-    parser.add_argument(
-        "--temperature",
-        metavar="T",
-        type=float,
-        default=1.0,
-        help="0 takes the likeliest token (default: 1)",
-    )
-    parser.add_argument(
-        "--top-p",
-        metavar="P",
-        type=float,
-        default=1.0,
-        help="sample from the likeliest tokens that hold this probability (default: 1)",
-    )
-    parser.add_argument("--seed", metavar="N", type=int, help="makes sampling repeatable")
-    parser.add_argument(
-        "--stop",
-        metavar="TEXT",
-        action="append",
-        default=[],
-        help="end before this text; may be given several times",
-    )
-    add_engine_options(parser)
-    parser.add_argument(
         "--json", action="store_true", help="print JSON once the answer is finished"
     )
+    add_sampling_options(parser)
+    add_engine_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Generate: streamed as text, or at once as JSON."""
-    from modcore.engine import SamplingParams
-
-    params = SamplingParams(
-        max_tokens=args.max_tokens,
-        temperature=args.temperature,
-        top_p=args.top_p,
-        seed=args.seed,
-        stop=args.stop,
-    )
+    params = sampling_params(args)
     if not args.prompt:
-        from modcore.errors import InvalidRequest
-
         raise InvalidRequest("the prompt is empty; give it some text.", param="prompt")
+    if params.logprobs is not None and not args.json:
+        raise InvalidRequest("log probabilities are shown with --json.", param="logprobs")
     engine = build_engine(args.checkpoint, args)
     if args.json:
-        print(json.dumps(engine.generate([args.prompt], params)[0].to_json(), ensure_ascii=False))
-        return 0
-    for piece in engine.stream(args.prompt, params):
-        print(piece.text, end="", flush=True)
-    print()
+        print(json.dumps(_as_json(engine, args.prompt, params), ensure_ascii=False))
+    elif params.n > 1:
+        _print_choices(engine, args.prompt, params)
+    else:
+        for piece in engine.stream(args.prompt, params):
+            print(piece.text, end="", flush=True)
+        print()
     return 0
+
+
+def _print_choices(engine: Engine, prompt: str, params: SamplingParams) -> None:
+    """Each answer under its number: several that are streamed would be mixed."""
+    for choice in engine.generate([prompt], params)[0].choices:
+        print(f"[{choice.index + 1}] {choice.text}")
+
+
+def _as_json(engine: Engine, prompt: str, params: SamplingParams) -> dict[str, Any]:
+    """The first answer, with all `choices` when there are several."""
+    generation = engine.generate([prompt], params)[0]
+    result: dict[str, Any] = generation.to_json()
+    each = [_choice(engine, choice) for choice in generation.choices]
+    if params.logprobs is not None:
+        result["logprobs"] = each[0]["logprobs"]
+    if params.n > 1:
+        result["choices"] = each
+    return result
+
+
+def _choice(engine: Engine, choice: Choice) -> dict[str, Any]:
+    from modcore.serve.logprobs import Vocabulary, chat_logprobs
+
+    shown: dict[str, Any] = {
+        "index": choice.index,
+        "text": choice.text,
+        "token_ids": choice.token_ids,
+        "finish_reason": choice.finish_reason,
+    }
+    if choice.logprobs is not None:
+        shown["logprobs"] = chat_logprobs(choice.logprobs, Vocabulary(engine))
+    return shown
 
 
 COMMAND = Command("generate", "Complete one prompt with a checkpoint.", add_arguments, run)

@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from modcore.engine import AsyncEngine
 
     engine = build_engine(args.checkpoint, args)
+    engine.preparer.warm_up()
     name = args.model_name or Path(args.checkpoint).resolve().name
     url = server.url_of(listener)
 

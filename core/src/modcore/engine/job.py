@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from modcore.engine.answers import Choice, FinishReason, Generation, Piece, Usage
-from modcore.engine.request import Request
+from modcore.engine.request import Moments, Request
 from modcore.engine.sampling import TokenLogprob, best_choices
 from modcore.engine.transcript import Transcript
 from modcore.errors import ModcoreError, StepFailed
@@ -52,6 +52,14 @@ class Job:
         first = self.requests[0]
         written = sum(transcript.length for transcript in self._transcripts.values())
         return Usage(first.prompt_length, written, first.cached_tokens)
+
+    @property
+    def moments(self) -> Moments:
+        """When its first answer arrived, started and began to be written, and when the last one ended."""
+        each = [request.moments for request in self.requests]
+        ends = [moments.last_token for moments in each if moments.last_token is not None]
+        first = each[0]
+        return Moments(first.arrived, first.started, first.first_token, max(ends, default=None))
 
     def handle(self, event: Event) -> None:
         """Deliver what follows from `event`."""

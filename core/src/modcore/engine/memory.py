@@ -5,6 +5,8 @@ A request owns rows, not a region: its tokens may lie anywhere, so there is noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from modcore.errors import ModcoreError
@@ -94,9 +96,18 @@ class RequestTable:
 
     def put(self, line: int, start: int, rows: torch.Tensor) -> None:
         """Write `rows` (``[count]``) to a line, from `start` on."""
-        end = start + len(rows)
-        if end > self.rows.shape[1]:
-            wider = torch.zeros(len(self.rows), max(end, 2 * self.rows.shape[1]), dtype=torch.int64)
+        self._widen(start + len(rows))
+        self.rows[line, start : start + len(rows)] = rows
+
+    def append(self, lines: Sequence[int], ends: Sequence[int], rows: torch.Tensor) -> None:
+        """Write one of `rows` (``[count]``) to each of `lines`, at its end."""
+        self._widen(max(ends) + 1)
+        self.rows[torch.tensor(lines), torch.tensor(ends)] = rows
+
+    def _widen(self, width: int) -> None:
+        if width > self.rows.shape[1]:
+            wider = torch.zeros(
+                len(self.rows), max(width, 2 * self.rows.shape[1]), dtype=torch.int64
+            )
             wider[:, : self.rows.shape[1]] = self.rows
             self.rows = wider
-        self.rows[line, start:end] = rows

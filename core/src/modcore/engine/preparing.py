@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 from modcore.engine.detokenizer import Detokenizer
@@ -11,7 +12,7 @@ from modcore.engine.prompts import Prompt, PromptReader
 from modcore.engine.request import Request
 from modcore.engine.sampling import GrammarCompiler, SamplingParams, SamplingState
 from modcore.engine.transcript import Transcript
-from modcore.errors import InvalidRequest
+from modcore.errors import InvalidRequest, ModcoreError
 
 
 class Preparer:
@@ -83,6 +84,13 @@ class Preparer:
                 f"The prompt holds {token!r}, which is not one of this model's {vocab} tokens.",
                 param="prompt",
             )
+
+    def warm_up(self) -> None:
+        """Make now what the first request would wait for; what cannot be made is left to that request."""
+        if self.prompts.has_tokenizer:
+            with contextlib.suppress(ModcoreError):
+                self.prompts.encode("a")
+                self._grammars.compile(SamplingParams(regex="a"))
 
     @functools.cached_property
     def _grammars(self) -> GrammarCompiler:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from modcore.engine.answers import FinishReason
 from modcore.engine.radix import Node
 from modcore.engine.sampling import SamplingState, TokenLogprob
 from modcore.errors import ModcoreError
+
+
+@dataclass(slots=True)
+class Moments:
+    """When a request arrived, started, wrote its first and its last token so far; `time.monotonic`."""
+
+    arrived: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    first_token: float | None = None
+    last_token: float | None = None
+
+    def start(self) -> None:
+        """It starts; after a pause it has started already."""
+        if self.started is None:
+            self.started = time.monotonic()
+
+    def write(self) -> None:
+        """It writes a token."""
+        self.last_token = time.monotonic()
+        if self.first_token is None:
+            self.first_token = self.last_token
 
 
 class Request:
@@ -42,6 +65,7 @@ class Request:
         self.error: ModcoreError | None = None
         self.has_end_token = False  # the last token ended the answer, and is no part of it
         self.was_stopped = False  # by its text, or because nobody waits for it any more
+        self.moments = Moments()
 
         # The scheduler's
         self.arrival = 0
@@ -95,6 +119,7 @@ class Request:
 
         Raises StepFailed when the request's grammar does not allow it.
         """
+        self.moments.write()
         ends = self.sampling.ends(token)
         self.tokens.append(token)
         self.sampling.accept(token, logprob)

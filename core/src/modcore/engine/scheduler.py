@@ -100,9 +100,12 @@ class Scheduler:
         """What the next step computes; every request in it has got the rows for it."""
         step = StepPlan()
         paused = self.preemptions
-        for request in list(self.running):  # in order: whoever is paused has not had its turn
-            if request.line >= 0 and request.tokens_to_read == 1 and self._extend(request, 1):
-                step.decode.append(request)
+        writing = [request for request in self.running if request.tokens_to_read == 1]
+        if len(writing) <= self.memory.free_tokens:
+            self._extend_all(writing)
+            step.decode = writing
+        else:  # in order: whoever is paused has not had its turn
+            step.decode = [each for each in writing if each.line >= 0 and self._extend(each, 1)]
         budget = self.chunks.idle
         if step.decode:
             budget = max(1, self.chunks.busy - len(step.decode))
@@ -149,6 +152,7 @@ class Scheduler:
         if not self._fits(request):
             self._forget(request)
             return False
+        request.moments.start()
         request.line = self.table.alloc()
         self.table.put(request.line, 0, known)
         request.rows_held = request.rows_filled = len(known)
@@ -177,6 +181,14 @@ class Scheduler:
             return 0
         (step.prefill if count > 1 else step.decode).append(request)
         return min(count, budget)
+
+    def _extend_all(self, requests: list[Request]) -> None:
+        """Give each of `requests` one more row, all at once."""
+        if requests:
+            lines, ends = zip(*((each.line, each.rows_held) for each in requests), strict=True)
+            self.table.append(lines, ends, self.memory.alloc(len(requests)))
+        for request in requests:
+            request.rows_held += 1
 
     def _extend(self, request: Request, count: int) -> bool:
         """Give `request` `count` more rows; false when it had to be paused instead."""

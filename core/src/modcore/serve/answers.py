@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from modcore.engine import Piece, Usage
+from modcore.engine import Choice, Piece, Usage
 from modcore.errors import ModcoreError
 from modcore.serve.errors import CallerGone, error_body, public_error
 from modcore.serve.observed import ObservedAnswer
@@ -33,14 +33,14 @@ def envelope(prefix: str, kind: str, model: str) -> dict[str, Any]:
     }
 
 
-async def collect(answer: ObservedAnswer) -> tuple[str, str, Usage]:
-    """The whole text, the finish reason and the usage."""
-    texts: list[str] = []
+async def collect(answer: ObservedAnswer) -> tuple[list[Choice], Usage]:
+    """The whole choices in their order, and the usage."""
+    choices: dict[int, Choice] = {}
     async with answer:
         async for piece in answer:
-            texts.append(piece.text)
-            if piece.finish_reason and piece.usage:
-                return "".join(texts), piece.finish_reason, piece.usage
+            choices.setdefault(piece.index, Choice(piece.index)).add(piece)
+            if piece.usage:
+                return [choices[index] for index in sorted(choices)], piece.usage
     raise ModcoreError("The answer ended without a reason.")
 
 
@@ -49,6 +49,7 @@ def total(usages: Sequence[Usage]) -> Usage:
     return Usage(
         sum(usage.prompt_tokens for usage in usages),
         sum(usage.completion_tokens for usage in usages),
+        sum(usage.cached_tokens for usage in usages),
     )
 
 

@@ -13,6 +13,7 @@ from modcore.engine import AsyncEngine
 from modcore.serve import chat, completions
 from modcore.serve.errors import ModelNotFound, install_error_handlers
 from modcore.serve.guard import Guard
+from modcore.serve.http_metrics import HttpMetrics
 from modcore.serve.metrics import Metrics
 from modcore.serve.served import Served, served_by
 
@@ -34,6 +35,7 @@ def create_app(engine: AsyncEngine, model_name: str, api_key: str | None = None)
     app.include_router(chat.router)
     install_error_handlers(app)
     app.add_middleware(Guard, api_key=api_key)
+    app.add_middleware(HttpMetrics, registry=metrics.registry)  # the outermost
     return app
 
 

@@ -11,7 +11,6 @@ from modcore.serve.errors import error_response
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
-_DRAINED = 8  # times the limit that is read of a body which is refused all the same
 OPEN_PATHS = frozenset({"/health"})
 
 
@@ -51,9 +50,10 @@ class Guard:
             await error_response(431, message)(scope, receive, send)
             return
         body = _Body(receive, self._max_body_bytes)
-        if _declared(headers) <= _DRAINED * self._max_body_bytes and await body.read():
+        if _declared(headers) <= self._max_body_bytes and await body.read():
             await self.app(scope, body.replay, send)
         else:
+            # The server drops what still comes of it: most clients listen only after they have sent everything.
             message = f"The body is larger than {self._max_body_bytes} bytes; send less at once."
             await error_response(413, message)(scope, receive, send)
 
@@ -92,24 +92,21 @@ class _Body:
         self._message: Message | None = None
 
     async def read(self) -> bool:
-        """Read the body; false when it is larger than the limit.
-
-        The rest of a body that is too large is read and dropped, up to a point: most clients listen
-        for an answer only after they have sent everything.
-        """
+        """Read the body; false as soon as it is larger than the limit."""
         parts: list[bytes] = []
         size, more = 0, True
-        while more and size <= _DRAINED * self._limit:
+        while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._message = message
                 return True
             size += len(message.get("body", b""))
-            if size <= self._limit:
-                parts.append(message.get("body", b""))
+            if size > self._limit:
+                return False
+            parts.append(message.get("body", b""))
             more = message.get("more_body", False)
         self._message = {"type": "http.request", "body": b"".join(parts), "more_body": False}
-        return size <= self._limit
+        return True
 
     async def replay(self) -> Message:
         """The body once, then whatever comes next."""

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from modcore.engine import EngineStats
 from modcore.engine.answers import FinishReason
+from modcore.engine.request import Moments
 
 #: Why an answer ended: the engine's reasons, and ``error``.
 FINISHED_REASONS = (*get_args(FinishReason), "error")
@@ -47,6 +48,15 @@ class Metrics:
         self.generation_tokens = self._histogram(
             "request_generation_tokens", "Tokens of the answer, by request.", _TOKENS
         )
+        self._queue_time = self._histogram(
+            "request_queue_time_seconds", "From the request's arrival to its start.", _WHOLE
+        )
+        self._prefill_time = self._histogram(
+            "request_prefill_time_seconds", "From its start to its first token.", _WHOLE
+        )
+        self._decode_time = self._histogram(
+            "request_decode_time_seconds", "From its first token to its last.", _WHOLE
+        )
         success = Counter(
             "modcore:request_success",
             "Requests that have ended, by reason.",
@@ -58,6 +68,15 @@ class Metrics:
     def count_end(self, reason: str) -> None:
         """A request has ended for one of FINISHED_REASONS."""
         self._ended[reason].inc()
+
+    def observe_phases(self, moments: Moments) -> None:
+        """What a request that has been answered did when."""
+        started, first, last = moments.started, moments.first_token, moments.last_token
+        if started is None or first is None or last is None:
+            return
+        self._queue_time.observe(started - moments.arrived)
+        self._prefill_time.observe(first - started)
+        self._decode_time.observe(last - first)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The metrics as the header `accept` wants them, and their content type."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from fastapi import Request
 
 from modcore.engine import AsyncEngine, Prompt, SamplingParams
 from modcore.serve.errors import ModelNotFound
+from modcore.serve.logprobs import Vocabulary
 from modcore.serve.metrics import Metrics
 from modcore.serve.observed import ObservedAnswer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Served:
     """The engine, the name it is served under, when it came up (Unix seconds), its metrics."""
 
@@ -24,27 +26,32 @@ class Served:
     created: int
     metrics: Metrics
 
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The engine's tokens as text."""
+        return Vocabulary(self.engine.engine)
+
     def verify_model(self, name: str | None) -> None:
         """Raise ModelNotFound unless `name` is ours, or left out."""
         if name is not None and name != self.model_name:
             raise ModelNotFound(name, self.model_name)
 
-    async def submit(self, prompt: Prompt, params: SamplingParams) -> ObservedAnswer:
-        """Queue `prompt`; raises what `AsyncEngine.submit` raises."""
-        started = time.monotonic()
-        return ObservedAnswer(await self.engine.submit(prompt, params), self.metrics, started)
-
-    async def submit_all(
-        self, prompts: Sequence[Prompt], params: SamplingParams
+    async def submit(
+        self, prompts: Sequence[Prompt], params: SamplingParams, priority: int = 0
     ) -> list[ObservedAnswer]:
-        """Queue all of `prompts`, or none when one of them is refused."""
+        """Queue all of `prompts`, or none when one of them is refused.
+
+        Raises what `AsyncEngine.submit` raises.
+        """
         answers: list[ObservedAnswer] = []
         try:
             for prompt in prompts:
-                answers.append(await self.submit(prompt, params))  # noqa: PERF401
+                started = time.monotonic()
+                answer = await self.engine.submit(prompt, params, priority=priority)
+                answers.append(ObservedAnswer(answer, self.metrics, started))
         except BaseException:
-            for answer in answers:
-                answer.close()
+            for each in answers:
+                each.close()
             raise
         return answers
 

@@ -1,0 +1,96 @@
+"""The body of ``POST /v1/chat/completions``: a conversation, and what is asked of the answer.
+
+Source: the OpenAI API reference, *Chat completions*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator
+
+from modcore.engine import SamplingParams
+from modcore.engine.sampling.checks import need_flag, refuse, shown
+from modcore.serve.protocol import Flag, GenerationBody, Whole
+
+MAX_MESSAGES = 4096
+MAX_PARTS = 256  # of one message
+
+
+class TextPart(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One message of a conversation."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _verify_content(cls, value: Any) -> Any:
+        parts = value if isinstance(value, list) else []
+        if not isinstance(value, (str, list)):
+            raise ValueError("has to be text, or a list of parts of the type text")
+        if len(parts) > MAX_PARTS:
+            raise ValueError(f"has {len(parts)} parts; {MAX_PARTS} are the most")
+        for part in parts:
+            if not isinstance(part, dict) or part.get("type") != "text":
+                kind = part.get("type") if isinstance(part, dict) else part
+                raise ValueError(
+                    f"has a part of the type {shown(kind)}; this model takes text only"
+                )
+        return value
+
+    def to_template(self) -> dict[str, Any]:
+        """The message as chat templates take it: the content is text."""
+        content = self.content
+        if isinstance(content, list):
+            content = "\n".join(part.text for part in content)
+        return {"role": self.role, "content": content}
+
+
+class ChatBody(GenerationBody):
+    """``POST /v1/chat/completions``."""
+
+    messages: Annotated[list[ChatMessage], FailFast(), Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Whole = None
+    logprobs: Flag = None
+    top_logprobs: Whole = None
+
+    renamed: ClassVar[Mapping[str, str]] = {"prompt": "messages", "logprobs": "top_logprobs"}
+
+    def refuse_unserved(self) -> None:
+        """Raise InvalidRequest for a field whose meaning could not be honoured."""
+        super().refuse_unserved()
+        if self.logprobs is not None:
+            need_flag("logprobs", self.logprobs)
+        if self.top_logprobs and not self.logprobs:
+            refuse("top_logprobs", "needs logprobs: true.")
+
+    def names(self) -> dict[str, str]:
+        """The engine's names of parameters, and the caller's where they differ."""
+        newer = {} if self.max_completion_tokens is None else {"max_tokens": _NEWER}
+        return {**super().names(), **newer}
+
+    def chat_params(self) -> SamplingParams:
+        """The parameters for the engine; raises InvalidRequest in the engine's names."""
+        others: dict[str, Any] = {}
+        if self.max_completion_tokens is not None:
+            others["max_tokens"] = self.max_completion_tokens
+        if self.logprobs:
+            others["logprobs"] = 0 if self.top_logprobs is None else self.top_logprobs
+        return self.sampling_params(**others)
+
+
+_NEWER = "max_completion_tokens"
