@@ -48,9 +48,9 @@ def step_share(engine: Any, batch: int, steps: int) -> dict[str, float]:
     for _ in range(steps):
         spent.clear()
         start = time.perf_counter()
-        engine.compute()
+        engine.stepper.compute()
         middle = time.perf_counter()
-        engine.write()
+        engine.stepper.write()
         texts.append(time.perf_counter() - middle)
         models.append(sum(spent))
         rest.append(middle - start - sum(spent))

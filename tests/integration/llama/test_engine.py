@@ -237,7 +237,7 @@ def test_answer_that_another_thread_aborts_ends_as_it_is(text_checkpoint: Path) 
     engine = Engine.from_pretrained(text_checkpoint)
     stream = engine.stream("the", SamplingParams(max_tokens=400, temperature=0.0))
     next(stream)
-    engine.abort(next(iter(engine._jobs.values())))
+    engine.abort(next(iter(engine.stepper.jobs.values())))
     assert list(stream)[-1].finish_reason == "abort"
 
 

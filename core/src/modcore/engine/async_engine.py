@@ -128,7 +128,7 @@ class AsyncEngine:
     def _run(self) -> None:
         try:
             while self._take_orders():
-                self.engine.compute()
+                self.engine.stepper.compute()
                 self._has_tokens.set()
         except BaseException as error:  # whatever it is, nobody may wait for this thread in vain
             reason = EngineClosed(f"The engine has failed: {type(error).__name__}: {error}")
@@ -162,7 +162,7 @@ class AsyncEngine:
         while not self._is_over:
             self._has_tokens.wait()
             self._has_tokens.clear()
-            self.engine.write()
+            self.engine.stepper.write()
             self._forget_finished()
 
     def _forget_finished(self) -> None:
