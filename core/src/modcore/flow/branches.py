@@ -2,7 +2,8 @@
 
 Every way takes calls and returns their results in order. After a failure nothing more is begun and
 running coroutines are cancelled; when all that runs has ended, what failed is raised: the exception
-itself where it is one, an ExceptionGroup where there are several.
+itself where it is one, an ExceptionGroup where there are several. When the call itself is interrupted
+or cancelled, so is all that runs; what blocks is left behind, and named in a note.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from modcore.flow.barrier import Meeting, Seat, seat
 from modcore.flow.batch import Batch, run_with_helpers
 from modcore.flow.calls import Call
 from modcore.flow.errors import BarrierBroken
+from modcore.flow.interrupts import GRACE, blocks
 from modcore.flow.places import copy_of
 
 
@@ -100,8 +102,9 @@ def in_threads(kind: str, calls: Sequence[Call]) -> list[Any]:
     batch = Batch([branch.run for branch in branches])
     try:
         run_with_helpers(batch)
-    except BaseException:
+    except BaseException as error:
         meeting.leave("the call was interrupted", failed=True)
+        note_blocked(error, kind, calls, batch.give_up())
         raise
     return results_of(kind, calls, batch.results, batch.failures)
 
@@ -178,12 +181,23 @@ class _TasksAndThreads:
                 await asyncio.wait(self._tasks.values())
             if self._in_threads:
                 await self._threads_ended.wait()
-        except BaseException:  # this call is cancelled: so are its branches
+        except BaseException as error:  # this call is cancelled: so are its branches
             self._stop()
-            if self._tasks:
-                await asyncio.wait(self._tasks.values())
+            self._batch.interrupt()
+            await self._wait_for_the_end()
+            blocked = [self._in_threads[number] for number in self._batch.elsewhere]
+            note_blocked(error, self._kind, self._calls, blocked)
             raise
         return results_of(self._kind, self._calls, *self._outcomes())
+
+    async def _wait_for_the_end(self) -> None:
+        """Wait for the tasks, and a little for the threads, however often this call is cancelled."""
+        end = self._loop.time() + GRACE
+        while any(not task.done() for task in self._tasks.values()) or (
+            self._batch.elsewhere and self._loop.time() < end
+        ):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.005)
 
     def _outcomes(self) -> tuple[dict[int, Any], dict[int, BaseException]]:
         numbers = self._in_threads
@@ -199,6 +213,14 @@ class _TasksAndThreads:
         if not failures and len(results) < len(self._calls):
             raise asyncio.CancelledError  # a branch was cancelled, by none of us
         return results, failures
+
+
+def note_blocked(
+    error: BaseException, kind: str, calls: Sequence[Call], blocked: Sequence[int]
+) -> None:
+    """Say on `error` which branches could not be interrupted."""
+    for number in blocked:
+        error.add_note(blocks(f"{kind}, {calls[number].part},"))
 
 
 def results_of(

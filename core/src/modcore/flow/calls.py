@@ -10,12 +10,14 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import Any
 
 from modcore.flow.batch import Batch, run_elsewhere
+from modcore.flow.interrupts import lively
 from modcore.flow.places import add_place
 
 Function = Callable[..., Any]
@@ -91,9 +93,10 @@ def settled(value: Any) -> Any:
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run `coroutine` to its end; in a thread of its own where this one has a running loop."""
     if not _has_running_loop():
-        return asyncio.run(coroutine)
+        in_main = threading.current_thread() is threading.main_thread()
+        return asyncio.run(coroutine if in_main else lively(coroutine))
     context = contextvars.copy_context()
-    batch = Batch([functools.partial(context.run, asyncio.run, coroutine)])
+    batch = Batch([functools.partial(context.run, asyncio.run, lively(coroutine))])
     run_elsewhere(batch)
     return batch.only_result()
 

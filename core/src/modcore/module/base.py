@@ -71,15 +71,16 @@ class ModuleBase:
     def stop(self) -> None:
         """Take down what is deployed here and below; harmless when nothing is.
 
-        A subclass that starts something stops it here, and then calls this.
+        A subclass that starts something stops it here, and then calls this. What cannot be stopped holds
+        up nothing else; its error is raised at the end.
         """
         if self.state.deploy == "done":
             self.state.deploy = "stopped"
-        lifecycle.each_below(self, lambda module: module.stop())
+        lifecycle.stop_below(self)
 
     def wait(self) -> None:
         """Wait until what is deployed here and below has ended by itself."""
-        lifecycle.each_below(self, lambda module: module.wait())
+        lifecycle.wait_below(self)
 
     # Calling
 
