@@ -11,8 +11,10 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from types import CoroutineType
 from typing import Any, ClassVar, Self
 
+from modcore.flow.calls import run
 from modcore.flow.tree import drawn_once, make_repr
 from modcore.module import lifecycle
 from modcore.module.caching import Cache
@@ -85,9 +87,13 @@ class ModuleBase:
     # Calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call `forward`; hooks, cache and stream sink take part if there are any."""
+        """Call `forward`; hooks, cache and stream sink take part if there are any.
+
+        A coroutine is run to its end, as in flows: to await it instead, use `acall`.
+        """
         if self._extras is None:
-            return self.forward(*args, **kwargs)
+            result = self.forward(*args, **kwargs)
+            return run(result) if type(result) is CoroutineType else result
         return self._extras.call(self, args, kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
@@ -133,6 +139,8 @@ class ModuleBase:
         `prefix` and `suffix`, if given, go to the sink before the first and after the last piece. Calls
         in other threads and tasks are not shown, but for those that the block itself begins.
         """
+        if not callable(sink):
+            raise TypeError(f"sink is {sink!r}; it has to be a function.")
         self._own_extras()
         return shown_to(StreamSink(sink, prefix, suffix), self)
 
