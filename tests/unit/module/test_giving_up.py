@@ -64,6 +64,15 @@ class Branch:
             self.running.remove(0)
 
 
+class Called(modcore.ModuleBase):
+    def __init__(self, branch: Branch) -> None:
+        super().__init__()
+        self._branch = branch
+
+    def forward(self) -> None:
+        self._branch()
+
+
 def flows(branch: Branch) -> dict[str, Any]:
     graph = modcore.graph(a=branch, b=branch)
     graph.add_edge("__start__", ["a", "b"])
@@ -76,6 +85,7 @@ def flows(branch: Branch) -> dict[str, Any]:
         "nested": nested,
         "coroutines": modcore.parallel(branch.alive, branch.alive),
         "a thread beside a coroutine": modcore.parallel(branch, branch.alive),
+        "modules": modcore.parallel(Called(branch), Called(branch), _concurrent="async"),
         "tasks": modcore.parallel(branch.alive, branch.alive, _concurrent="async"),
     }
 

@@ -63,7 +63,7 @@ def test_what_a_process_registers_is_resolved_beside_what_is_installed(
 
 
 def test_a_group_that_there_is_not_is_refused_with_the_near_one(manager: Make) -> None:
-    with pytest.raises(PluginError, match="did you mean 'modcore.text_models'"):
+    with pytest.raises(PluginError, match=r"did you mean 'modcore\.text_models'"):
         manager().registry("modcore.textmodels")
 
 

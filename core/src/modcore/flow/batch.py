@@ -7,6 +7,10 @@ that thread is interrupted, so is what runs in the others.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import contextvars
+import functools
 import threading
 import time
 from collections import deque
@@ -89,10 +93,10 @@ class Batch:
 
     def _help(self) -> None:
         self.ask_for_help()
-        self._work_here()
+        self.work_here()
 
-    def _work_here(self) -> None:
-        """Work in a thread of the workers', where nothing else can be meant by an interrupt."""
+    def work_here(self) -> None:
+        """Work in a thread that does nothing else, where nothing else can be meant by an interrupt."""
         thread = threading.get_ident()
         try:
             self.work(thread)
@@ -103,7 +107,7 @@ class Batch:
     def get_help(self) -> None:
         """See to it that what is left is begun although this thread is about to wait."""
         if self._todo:
-            workers.start(self._work_here)
+            workers.start(self.work_here)
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -133,6 +137,15 @@ class Batch:
         end = time.monotonic() + GRACE
         while self.elsewhere and time.monotonic() < end:
             time.sleep(0.005)
+        return self.elsewhere
+
+    async def agive_up(self) -> list[int]:
+        """As `give_up`, however often the task that waits is cancelled."""
+        self.interrupt()
+        end = time.monotonic() + GRACE
+        while self.elsewhere and time.monotonic() < end:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.005)
         return self.elsewhere
 
     def wait(self) -> None:
@@ -194,3 +207,15 @@ def run_elsewhere(batch: Batch) -> None:
     except BaseException:
         batch.give_up()
         raise
+
+
+async def run_beside(call: Callable[[], Any]) -> Any:
+    """`call` in a thread of the running loop's executor; a cancelled wait interrupts it."""
+    batch = Batch([functools.partial(contextvars.copy_context().run, call)])
+    loop = asyncio.get_running_loop()
+    try:
+        await asyncio.shield(loop.run_in_executor(None, batch.work_here))
+    except BaseException:
+        await batch.agive_up()
+        raise
+    return batch.only_result()

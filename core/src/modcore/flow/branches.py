@@ -19,7 +19,7 @@ from modcore.flow.barrier import Meeting, Seat, seat
 from modcore.flow.batch import Batch, run_with_helpers
 from modcore.flow.calls import Call
 from modcore.flow.errors import BarrierBroken
-from modcore.flow.interrupts import GRACE, blocks
+from modcore.flow.interrupts import blocks
 from modcore.flow.places import copy_of
 
 
@@ -184,25 +184,22 @@ class _TasksAndThreads:
         except BaseException as error:  # this call is cancelled: so are its branches
             self._stop()
             self._batch.interrupt()
-            await self._wait_for_the_end()
-            blocked = [self._in_threads[number] for number in self._batch.elsewhere]
+            await self._wait_for_tasks()
+            blocked = [self._in_threads[number] for number in await self._batch.agive_up()]
             note_blocked(error, self._kind, self._calls, blocked)
             raise
         return results_of(self._kind, self._calls, *self._outcomes())
 
-    async def _wait_for_the_end(self) -> None:
-        """Wait for the tasks, and a little for the threads, however often this call is cancelled."""
-        end = self._loop.time() + GRACE
-        while any(not task.done() for task in self._tasks.values()) or (
-            self._batch.elsewhere and self._loop.time() < end
-        ):
+    async def _wait_for_tasks(self) -> None:
+        """Until the tasks have ended, however often this call is cancelled."""
+        while left := [task for task in self._tasks.values() if not task.done()]:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0.005)
+                await asyncio.wait(left)
 
     def _outcomes(self) -> tuple[dict[int, Any], dict[int, BaseException]]:
         numbers = self._in_threads
         results = {numbers[at]: each for at, each in self._batch.results.items()}
-        failures = {numbers[at]: each for at, each in self._batch.failures.items()}
+        failures = {numbers[at]: _raisable(each) for at, each in self._batch.failures.items()}
         for number, task in self._tasks.items():
             if task.cancelled():
                 continue
@@ -213,6 +210,15 @@ class _TasksAndThreads:
         if not failures and len(results) < len(self._calls):
             raise asyncio.CancelledError  # a branch was cancelled, by none of us
         return results, failures
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """`error` as a coroutine can raise it; Python would make another of a StopIteration, without notes."""
+    if not isinstance(error, StopIteration):
+        return error
+    raisable = RuntimeError("a branch raised StopIteration")
+    raisable.__cause__ = error
+    return raisable
 
 
 def note_blocked(

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from types import CoroutineType
 from typing import Any, ClassVar, Self
 
+from modcore.flow.batch import run_beside
 from modcore.flow.calls import run
 from modcore.flow.tree import drawn_once, make_repr
 from modcore.module import lifecycle
@@ -97,12 +98,12 @@ class ModuleBase:
         return self._extras.call(self, args, kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        """As a call, for asyncio: a `forward` that blocks runs in a thread."""
+        """As a call, for asyncio: a `forward` that blocks runs in a thread, which a cancelled call interrupts."""
         if inspect.iscoroutinefunction(self.forward):
             if self._extras is None:
                 return await self.forward(*args, **kwargs)
             return await self._extras.acall(self, args, kwargs)
-        result = await asyncio.to_thread(self._called, args, kwargs)
+        result = await run_beside(lambda: self._called(args, kwargs))
         return await result if inspect.isawaitable(result) else result
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
