@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import threading
 import time
@@ -158,7 +160,7 @@ async def test_branch_that_blocks_is_named_in_a_thread_too() -> None:
 def test_time_limit_of_several_trainings_is_one_error_with_their_paths() -> None:
     root = Task("r")
     root.a, root.b = Task("a", Branch()), Task("b", Branch())
-    with pytest.raises(TimeoutError, match=r"→ a and .*→ b was not done after 0.3 s"):
+    with pytest.raises(TimeoutError, match=r"→ a and .*→ b were not done after 0.3 s"):
         root.update(timeout=0.3, train_jobs=2)
     assert (root.a.state.train, root.b.state.train) == ("failed", "failed")
 
@@ -294,3 +296,81 @@ def test_branches_in_other_processes_end_too(tmp_path: Path) -> None:
     assert ready(-1) == (1, 1)  # and still are
     time.sleep(0.2)
     assert ticks.stat().st_size == before
+
+
+def stay(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    while True:
+        with contextlib.suppress(SystemExit):
+            time.sleep(60)
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+def test_process_that_does_not_leave_its_call_is_killed(tmp_path: Path, form: str) -> None:
+    pid = tmp_path / "pid"
+    only = modcore.parallel(stay, _concurrent="process")
+
+    async def until_it_runs() -> None:
+        running = asyncio.ensure_future(only.acall(str(pid)))
+        while not pid.exists() or not pid.read_text():
+            await asyncio.sleep(0.05)
+        running.cancel()
+        await running
+
+    if form == "sync":
+        with pytest.raises(TimeoutError):
+            Task("a", lambda: only(str(pid))).update(timeout=3)
+    else:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(until_it_runs())
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid.read_text()}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{pid.read_text()}").exists()
+    assert modcore.parallel(abs, _concurrent="process")(-1) == (1,)  # in new ones
+
+
+class Launched:
+    """Services that are there at once, and a stop that waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.running: list[Launched.Service] = []
+        self.stopping, self.may_stop = threading.Event(), threading.Event()
+
+    class Service:
+        url = "http://127.0.0.1:1"
+
+        def __init__(self, launched: Launched) -> None:
+            self.launched = launched
+            launched.running.append(self)
+
+        def poll(self) -> None:
+            return None
+
+        def stop(self) -> int:
+            self.launched.stopping.set()
+            self.launched.may_stop.wait(10)
+            self.launched.running.remove(self)
+            return 0
+
+    def deploy(self, *_: object) -> Service:
+        return self.Service(self)
+
+    def service_stopped(self, *_: object) -> None: ...
+
+
+def test_start_that_waits_for_its_former_process_leaks_none_of_another_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launched = Launched()
+    monkeypatch.setattr("modcore.module.server.plugin_manager", lambda: launched)
+    module = modcore.ServerModule(abs).start()
+    held_up = threading.Thread(target=module.start)
+    held_up.start()
+    assert launched.stopping.wait(10)
+    module.start()
+    launched.may_stop.set()
+    held_up.join()
+    assert len(launched.running) == 1
+    module.stop()
+    assert launched.running == []

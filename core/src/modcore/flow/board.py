@@ -20,7 +20,7 @@ _SIGNAL = signal.SIGUSR1
 
 
 class Place(ctypes.Structure):
-    """One process: who it is, the call that it does, and the last call that it is to leave."""
+    """One process: who it is, the call that it does, and the call that it is to leave."""
 
     _fields_ = (("pid", ctypes.c_long), ("call", ctypes.c_long), ("left", ctypes.c_long))
 
@@ -32,13 +32,23 @@ class Board:
         context = multiprocessing.get_context("spawn")
         self._places: Any = context.Array(Place, width)
 
-    def interrupt(self, calls: Collection[int], how: signal.Signals = _SIGNAL) -> None:
-        """Interrupt those of `calls` that are being done."""
+    def interrupt(self, calls: Collection[int]) -> set[int]:
+        """Interrupt those of `calls` that are being done; returns which they were."""
+        return self._send(calls, _SIGNAL)
+
+    def kill(self, calls: Collection[int]) -> None:
+        """Kill the processes that do one of `calls`."""
+        self._send(calls, signal.SIGKILL)
+
+    def _send(self, calls: Collection[int], how: signal.Signals) -> set[int]:
+        reached = set()
         for place in self._places.get_obj():
-            if place.call in calls:
-                place.left = place.call
+            if (call := place.call) in calls:
+                place.left = call
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(place.pid, how)
+                reached.add(call)
+        return reached
 
     def take_place(self) -> None:
         """In a process that has begun: be there for interrupts. Ctrl-C is the parent's to act on."""
@@ -66,5 +76,5 @@ def doing(call: int) -> Iterator[None]:
 
 def _leave(*_: object) -> None:
     if _mine.call and _mine.call == _mine.left:
-        _mine.call = 0
+        _mine.left = 0
         raise Interrupted

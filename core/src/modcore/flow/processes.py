@@ -13,7 +13,6 @@ import itertools
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -112,12 +111,13 @@ def _give_up(parcels: Mapping[int, Future[bytes]]) -> None:
     _cancel(list(parcels.values()))
     pool = _pool()
     end = time.monotonic() + GRACE
+    told: set[int] = set()
     while running := {number for number, future in parcels.items() if not future.done()}:
         if time.monotonic() > end:
-            pool.board.interrupt(running, signal.SIGKILL)
+            pool.board.kill(running)
             _forget(pool)
             return
-        pool.board.interrupt(running)
+        told |= pool.board.interrupt(running - told)
         wait([parcels[number] for number in running], HEARTBEAT)
 
 

@@ -60,7 +60,10 @@ class Deadline:
         late = {id(error): what for what, error in self._late}
         if not all(id(error) in late for error in group.exceptions):
             return None
-        error = self._error(" and ".join(sorted(late[id(each)] for each in group.exceptions)))
+        what = " and ".join(sorted(late[id(each)] for each in group.exceptions))
+        error = TimeoutError(
+            f"{what} were not done after {self._seconds:g} s; give them more time."
+        )
         for note in dict.fromkeys(
             note for each in group.exceptions for note in getattr(each, "__notes__", ())
         ):

@@ -174,7 +174,7 @@ def _take_down(nodes: Sequence[Node], error: BaseException) -> None:
                 Deadline(STOP_SECONDS).call(module.stop, f"stopping {path}")
             except BaseException as failure:
                 module.state.error = module.state.error or failure
-                error.add_note(f"{path} could not be stopped: {type(failure).__name__}: {failure}")
+                error.add_note(f"{path} could not be stopped: {failure!r}")
     finally:
         _alone.reset(token)
 
