@@ -433,3 +433,14 @@ def test_call_of_a_coroutine_forward_is_its_result(watched: bool) -> None:
 async def test_call_of_a_coroutine_forward_on_an_event_loop_is_its_result_too() -> None:
     assert Awaiting()(1) == 2
     assert await Awaiting().acall(1) == 2
+
+
+def test_name_with_a_line_break_stays_on_its_line() -> None:
+    assert repr(modcore.ModuleBase(name="a\nb")) == r"<Module type=ModuleBase name=a\nb>"
+    assert repr(modcore.ModuleBase(name="模块")) == "<Module type=ModuleBase name=模块>"
+
+
+@pytest.mark.parametrize("url", [5, None, "", "ftp://a"])
+def test_what_is_no_url_is_refused(url: Any) -> None:
+    with pytest.raises(ValueError, match="is no http:// or https:// URL"):
+        modcore.UrlModule(url)
