@@ -135,6 +135,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     import importlib
 
+    hint = ""
     if name in _ROOMS:
         return importlib.import_module(f"modcore.{name}")
     for room, names in _HOMES.items():
@@ -146,7 +147,9 @@ def __getattr__(name: str) -> Any:
         group = register.find(name)
         if group is not None:
             return group
-    raise AttributeError(f"module 'modcore' has no attribute {name!r}")
+        if near := register.near(name):
+            hint = f"; did you mean the group {near[0]!r}?"
+    raise AttributeError(f"module 'modcore' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

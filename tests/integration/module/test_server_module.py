@@ -56,6 +56,8 @@ def test_built_in_errors_arrive_as_themselves_with_the_remote_traceback(
         server("fail", "gone")
     assert str(caught.value) == "gone"
     assert "in fail" in caught.value.__notes__[0]
+    assert "starlette" not in caught.value.__notes__[0]
+    assert "asyncio" not in caught.value.__notes__[0]
 
 
 def test_other_errors_keep_their_name(server: modcore.ServerModule) -> None:

@@ -7,7 +7,7 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -306,3 +306,59 @@ def test_interrupt_of_the_wait_begins_nothing_more() -> None:
     with pytest.raises(KeyboardInterrupt):
         parallel(branch, branch)(1)
     release.set()
+
+
+def failing_pieces(*_: object) -> Iterator[int]:
+    yield 1
+    fail()
+
+
+async def failing_apieces(*_: object) -> AsyncIterator[int]:
+    yield 1
+    fail()
+
+
+@pytest.mark.parametrize(
+    ("flow", "place"),
+    [
+        (pipeline(same, failing_pieces), "pipeline → step 2 'failing_pieces'"),
+        (
+            pipeline(same, pipeline(b=failing_pieces), post_action=same),
+            "pipeline → step 2 'pipeline' → step 1 'b'",
+        ),
+        (switch(1, failing_pieces), "switch → case 1"),
+    ],
+)
+def test_error_of_a_generator_that_leaves_a_flow_is_told_where_it_was_made(
+    flow: Any, place: str
+) -> None:
+    pieces = flow(1)
+    assert next(pieces) == 1
+    with pytest.raises(ValueError) as caught:
+        next(pieces)
+    assert caught.value.__notes__ == [place]
+
+
+def test_error_of_a_branch_s_generator_is_told_where_it_was_made() -> None:
+    (pieces, _) = parallel(failing_pieces, same)(1)
+    with pytest.raises(ValueError) as caught:
+        list(pieces)
+    assert caught.value.__notes__ == ["parallel → branch 'failing_pieces'"]
+
+
+async def test_error_of_an_async_generator_that_leaves_a_flow_is_told_too() -> None:
+    pieces = await pipeline(failing_apieces).acall(1)
+    with pytest.raises(ValueError) as caught:
+        _ = [piece async for piece in pieces]
+    assert caught.value.__notes__ == ["pipeline → step 1 'failing_apieces'"]
+
+
+def stop(*_: object) -> None:
+    raise StopIteration
+
+
+@pytest.mark.parametrize("flow", [pipeline(stop), parallel(stop, same), parallel(same, same, stop)])
+async def test_stop_iteration_in_the_async_form_is_told_where_it_was(flow: Any) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        await flow.acall(1)
+    assert "'stop'" in caught.value.__notes__[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -188,3 +190,22 @@ def test_barrier_in_a_graph_is_an_error() -> None:
     g.add_edge("a", "__end__")
     with pytest.raises(FlowError, match="outside the branches of a parallel"):
         g(1)
+
+
+def _seconds(width: int, *, from_the_end: bool) -> float:
+    began = time.process_time()
+    chain = graph(**{f"n{number}": lambda value: value for number in range(width)})
+    edges = list(
+        itertools.pairwise(["__start__", *(f"n{number}" for number in range(width)), "__end__"])
+    )
+    for source, target in reversed(edges) if from_the_end else edges:
+        chain.add_edge(source, target)
+    chain._check()
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("from_the_end", [False, True])
+def test_graph_is_built_in_time_linear_in_its_nodes(from_the_end: bool) -> None:
+    short = min(_seconds(250, from_the_end=from_the_end) for _ in range(5))
+    long = min(_seconds(1000, from_the_end=from_the_end) for _ in range(5))
+    assert long < 10 * short

@@ -101,11 +101,40 @@ def test_path_that_leads_nowhere_is_an_error_and_not_characters() -> None:
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
-    [("a.json", "{}", "list of rows"), ("a.jsonl", '"a"\n\n\nb\n', "line 4")],
+    [
+        ("a.json", b"{}", "a.json.*list of rows"),
+        ("a.jsonl", b'"a"\n\n\nb\n', "line 4"),
+        ("a.json", b"[1,", "a.json is not JSON"),
+        ("a.json", b"\xff", "a.json is not UTF-8"),
+        ("a.txt", b"a\n\xff", "a.txt is not UTF-8"),
+    ],
 )
 def test_file_that_holds_something_else_is_named(
-    tmp_path: Path, name: str, content: str, said: str
+    tmp_path: Path, name: str, content: bytes, said: str
 ) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=said):
         evaluated(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("rows", [None, 5, b"rows", {"a": 1}])
+def test_what_is_no_list_of_rows_is_refused(rows: Any) -> None:
+    with pytest.raises(TypeError, match="an evaluation set is a list of rows, or a path"):
+        evaluated(rows)
+
+
+@pytest.mark.parametrize("metrics", [None, 5])
+def test_what_is_no_list_of_metrics_is_refused(metrics: Any) -> None:
+    with pytest.raises(TypeError, match="metrics is"):
+        evaluated(["a"], metrics=metrics)
+
+
+@pytest.mark.parametrize("path", ["x" * 100_000, "a\0b"])
+def test_text_that_can_be_no_path_is_not_repeated_in_full(path: str) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        evaluated(path)
+    assert len(str(caught.value)) < 500
+
+
+def test_no_rows_have_no_score() -> None:
+    assert "exact_match  n/a" in str(evaluated([], metrics=["exact_match"]).eval_report)

@@ -379,8 +379,8 @@ def test_interrupt_while_several_train_together_interrupts_them_all() -> None:
     assert (a.state.train, b.state.train) == ("interrupted", "interrupted")
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
-def test_timeout_that_is_none_is_refused(timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "2", True])
+def test_timeout_that_is_none_is_refused(timeout: Any) -> None:
     with pytest.raises(ValueError, match="timeout"):
         Node("root").update(timeout=timeout)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -337,3 +338,109 @@ async def test_pieces_of_an_async_generator_are_shown_too() -> None:
     with later.stream_output(shown.append):
         assert [piece async for piece in later()] == [0, 1]
     assert shown == [0, 1]
+
+
+class Box:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class Reading(modcore.ModuleBase):
+    calls = 0
+
+    def forward(self, value: Any) -> Any:
+        self.calls += 1
+        return [value.value] if isinstance(value, Box) else [str(value)[:20]]
+
+
+def test_cache_takes_no_object_for_what_it_was_before() -> None:
+    reading, box = Reading().use_cache(), Box(1)
+    assert reading(box) == [1]
+    box.value = 2
+    assert reading(box) == [2]
+
+
+def test_cache_does_not_change_with_what_a_caller_does_to_a_result() -> None:
+    reading = Reading().use_cache()
+    first = reading(1)
+    first.append("dirt")
+    second = reading(1)
+    assert second == ["1"]
+    second.append("dirt")
+    assert (reading(1), reading.calls) == (["1"], 1)
+
+
+def test_cache_tells_what_prints_differently_apart() -> None:
+    reading = Reading().use_cache()
+    assert reading(Decimal("1.0")) != reading(Decimal("1.00"))
+
+
+def test_cache_is_passed_by_where_arguments_hold_themselves_or_lie_too_deep() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    for value in (circle, deep):
+        echo = Echo().use_cache()
+        echo(value)
+        echo(value)
+        assert echo.calls == 2
+
+
+@pytest.mark.parametrize("size", [0, -1, "x", None, True])
+def test_cache_needs_a_size(size: Any) -> None:
+    with pytest.raises(ValueError, match="size is"):
+        Echo().use_cache(size=size)
+
+
+def test_hook_that_takes_itself_out_leaves_the_next_its_turn() -> None:
+    echo, seen = Echo(), []
+
+    def once(*_: Any) -> None:
+        seen.append("once")
+        remove()
+
+    remove = echo.register_hook(before=once)
+    echo.register_hook(before=lambda *_: seen.append("always"))
+    echo(1)
+    echo(1)
+    assert seen == ["once", "always", "always"]
+
+
+def test_what_is_no_function_is_refused_as_hook_and_sink_at_once() -> None:
+    with pytest.raises(TypeError, match="before is 5; it has to be a function"):
+        Echo().register_hook(before=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="sink is 5; it has to be a function"):
+        Echo().stream_output(5)  # type: ignore[arg-type]
+
+
+class Awaiting(modcore.ModuleBase):
+    async def forward(self, value: int) -> int:
+        await asyncio.sleep(0)
+        return value + 1
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_call_of_a_coroutine_forward_is_its_result(watched: bool) -> None:
+    module, seen = Awaiting(), []
+    if watched:
+        module.use_cache().register_hook(after=lambda _, result: seen.append(result))
+    assert module(1) == 2
+    assert seen == [2] * watched
+
+
+async def test_call_of_a_coroutine_forward_on_an_event_loop_is_its_result_too() -> None:
+    assert Awaiting()(1) == 2
+    assert await Awaiting().acall(1) == 2
+
+
+def test_name_with_a_line_break_stays_on_its_line() -> None:
+    assert repr(modcore.ModuleBase(name="a\nb")) == r"<Module type=ModuleBase name=a\nb>"
+    assert repr(modcore.ModuleBase(name="模块")) == "<Module type=ModuleBase name=模块>"
+
+
+@pytest.mark.parametrize("url", [5, None, "", "ftp://a"])
+def test_what_is_no_url_is_refused(url: Any) -> None:
+    with pytest.raises(ValueError, match="is no http:// or https:// URL"):
+        modcore.UrlModule(url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -57,8 +58,11 @@ def test_unknown_group_and_unknown_module_are_named_with_the_near_one(
         modcore.no_such_group  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["", "two words", "_private", "1st", "pipeline"])
-def test_group_needs_a_python_name(register: ModuleRegister, name: str) -> None:
+TAKEN = ["pipeline", "engine", "flow", "training", "errors", "serve", "cli", "class", "None"]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "_private", "1st", 5, None, *TAKEN])
+def test_group_needs_a_python_name_that_is_free(register: ModuleRegister, name: Any) -> None:
     with pytest.raises(ValueError, match="cannot name a group"):
         register.new_group(name)
 
@@ -122,3 +126,21 @@ def test_a_module_that_cannot_be_called_names_its_package(
 
     with pytest.raises(PluginError, match=r"extra 1\.0\) is 7, which cannot be called"):
         register.group("texts").shout  # noqa: B018
+
+
+def test_a_broken_module_is_not_there_for_hasattr_and_explained_to_who_misspells_it(
+    site: Site, register: ModuleRegister
+) -> None:
+    site.install("extra", entry_points={"modcore.modules": {"texts.shout": "no_such:shout"}})
+    group = register.group("texts")
+    assert not hasattr(group, "shout")
+    with pytest.raises(
+        AttributeError, match=r"did you mean 'shout'\? It cannot be used: .*no_such"
+    ):
+        group.shuot  # noqa: B018
+
+
+def test_a_group_with_a_near_name_is_named() -> None:
+    modcore.module_register.new_group("nearlings")
+    with pytest.raises(AttributeError, match="did you mean the group 'nearlings'"):
+        modcore.nearlingz  # noqa: B018

@@ -60,3 +60,25 @@ def test_what_a_process_registers_is_resolved_beside_what_is_installed(
         assert plugins.resolve(GROUP, "rocket") is Rocket
     with pytest.raises(PluginError, match="no installed plugin registers 'rocket'"):
         plugins.resolve(GROUP, "rocket")
+
+
+def test_a_group_that_there_is_not_is_refused_with_the_near_one(manager: Make) -> None:
+    with pytest.raises(PluginError, match=r"did you mean 'modcore\.text_models'"):
+        manager().registry("modcore.textmodels")
+
+
+def test_dots_in_an_id_are_no_scopes(site: Site, manager: Make) -> None:
+    site.install("alpha", entry_points={"modcore.modules": {"texts.shout": "alpha:shout"}})
+    with pytest.raises(KeyError, match=r"mean 'texts\.shout'") as caught:
+        manager().registry("modcore.modules").build({"type": "texts.shuot"})
+    assert "scope" not in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["BloomForCausalLM", "BloomForCausaLM"])
+def test_a_model_that_is_not_installed_is_missed_with_its_package(
+    manager: Make, asked: str
+) -> None:
+    with pytest.raises(KeyError, match="pip install modcore-bloom"):
+        manager().registry("modcore.text_models").build({"type": asked})
+    with pytest.raises(PluginError, match="pip install modcore-bloom"):
+        manager().resolve("modcore.text_models", asked)

@@ -299,3 +299,18 @@ def test_a_hook_that_raises_when_asked_disturbs_no_other_match(
         "modcore: plugin alpha 1.0: modcore_match_model fails with "
         "ZeroDivisionError: division by zero\n"
     )
+
+
+def test_a_class_that_this_process_registers_is_matched_and_one_put_in_its_place_too(
+    site: Site, manager: Make
+) -> None:
+    install(site, "alpha", "AlphaForCausalLM")
+    plugins = manager()
+    models = plugins.registry("modcore.text_models")
+    models.register_module("MineForCausalLM", module=dict)
+    models.register_module("AlphaForCausalLM", force=True, module=dict)
+    for name in ("MineForCausalLM", "AlphaForCausalLM"):
+        chosen = explain({"architectures": [name]}, plugins).chosen
+        assert chosen is not None
+        assert (chosen.id, chosen.version) == (name, "(this process)")
+        assert plugins.resolve(chosen.group, chosen.id) is dict

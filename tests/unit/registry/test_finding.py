@@ -165,3 +165,9 @@ def test_explain_lists_the_steps(tree: dict[str, Registry]) -> None:
         "'Head' in top::model: not registered",
         "'Head' is not registered in cls::model or top::model. Did you mean 'det.Head'?",
     ]
+
+
+def test_a_long_key_is_cut_in_the_message(tree: dict[str, Registry]) -> None:
+    with pytest.raises(RegistryMiss) as caught:
+        tree["det"].build({"type": "x" * 100_000})
+    assert len(str(caught.value)) < 1000

@@ -94,3 +94,39 @@ def test_full_training_needs_no_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     need_train_extra("full")
     with pytest.raises(InvalidRequest, match="no option 'r'"):
         Method.from_options("full", {"r": 4})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_train_epochs": 0}, "num_train_epochs is 0; it has to be above 0"),
+        ({"num_train_epochs": -1}, "above 0"),
+        ({"max_steps": 0}, "max_steps is 0; it has to be above 0, or -1 for none"),
+        ({"max_steps": -2}, "above 0, or -1"),
+        ({"max_steps": 2.5}, "max_steps is 2.5; it has to be a whole number"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it has to be a finite number"),
+        ({"learning_rate": float("inf")}, "a finite number"),
+        ({"learning_rate": True}, "a number"),
+        ({"learning_rate": 0}, "above 0"),
+        ({"per_device_train_batch_size": 0}, "1 or more"),
+        ({"per_device_train_batch_size": 1.5}, "a whole number"),
+    ],
+)
+def test_options_with_which_nothing_can_be_learnt_are_refused(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Method.from_options("full", options)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [None, 5, ["full"]])
+def test_a_method_that_is_no_text_is_refused(kind: Any) -> None:
+    with pytest.raises(InvalidRequest, match="There is no finetune method"):
+        TrainableModule("base").finetune_method(kind)
+
+
+@pytest.mark.parametrize("given", [(5,), (None,), ("",), ("base", 5), (b"base",)])
+def test_what_is_no_path_is_refused_at_once(given: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidRequest, match="it has to be the path of a directory"):
+        TrainableModule(*given)

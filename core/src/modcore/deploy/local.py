@@ -99,9 +99,11 @@ class LocalService:
     def _wait(self, timeout: float) -> int:
         try:
             self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
             self.process.kill()
             self.process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise  # somebody has lost patience
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # what it started and left behind
         for reader in self._readers:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from modcore.flow.batch import wait_for
 from modcore.flow.errors import BarrierBroken, FlowError
+from modcore.flow.interrupts import Latch
 from modcore.flow.values import one_value
 
 #: Is called once, with None when all have come, or with why they never will.
@@ -90,7 +91,7 @@ class Barrier:
                 "a barrier was called by a plain function on an event loop, which it would block "
                 "for those it waits for: make it an item of the flow, or await barrier.acall()"
             )
-        released = threading.Event()
+        released = Latch()
         outcome: list[BarrierBroken | None] = []
 
         def release(error: BarrierBroken | None) -> None:
@@ -98,7 +99,7 @@ class Barrier:
             released.set()
 
         here.meeting.arrive(release)
-        if not released.is_set():
+        if not released.is_set:
             here.get_help()
             wait_for(released)
         return _handed_on(args, outcome[0])

@@ -28,6 +28,7 @@ class Flow:
         self, *items: Any, post_action: Callable[..., Any] | None = None, **named: Function
     ) -> None:
         self._names: list[str | None] = []
+        self._numbers: dict[str, int] = {}  # of the items with names
         self._functions: tuple[Function, ...] = ()
         self._coroutine_facts: tuple[bool, tuple[Flow, ...]] | None = None
         self._post_action = None
@@ -49,8 +50,8 @@ class Flow:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # no item, and while unpickling there are no names to look at
             raise AttributeError(f"{self._kind} has no attribute {name!r}", name=name, obj=self)
-        if name in self._names:
-            return self._functions[self._names.index(name)]
+        if name in self._numbers:
+            return self._functions[self._numbers[name]]
         own = [each for each in dir(type(self)) if not each.startswith("_")]
         near = difflib.get_close_matches(name, own, 1)
         hint = f"; did you mean .{near[0]}?" if near else ""
@@ -76,9 +77,11 @@ class Flow:
         self._check_name(name)
         self._checked(item, "an item")
         functions = list(self._functions)
-        if name is not None and name in self._names:
-            functions[self._names.index(name)] = item
+        if name is not None and name in self._numbers:
+            functions[self._numbers[name]] = item
         else:
+            if name is not None:
+                self._numbers[name] = len(functions)
             self._names.append(name)
             functions.append(item)
         self._functions = tuple(functions)

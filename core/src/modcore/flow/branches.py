@@ -2,7 +2,8 @@
 
 Every way takes calls and returns their results in order. After a failure nothing more is begun and
 running coroutines are cancelled; when all that runs has ended, what failed is raised: the exception
-itself where it is one, an ExceptionGroup where there are several.
+itself where it is one, an ExceptionGroup where there are several. When the call itself is interrupted
+or cancelled, so is all that runs; what blocks is left behind, and named in a note.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from modcore.flow.barrier import Meeting, Seat, seat
 from modcore.flow.batch import Batch, run_with_helpers
 from modcore.flow.calls import Call
 from modcore.flow.errors import BarrierBroken
+from modcore.flow.interrupts import blocks
 from modcore.flow.places import copy_of
 
 
@@ -100,8 +102,9 @@ def in_threads(kind: str, calls: Sequence[Call]) -> list[Any]:
     batch = Batch([branch.run for branch in branches])
     try:
         run_with_helpers(batch)
-    except BaseException:
+    except BaseException as error:
         meeting.leave("the call was interrupted", failed=True)
+        note_blocked(error, kind, calls, batch.give_up())
         raise
     return results_of(kind, calls, batch.results, batch.failures)
 
@@ -178,17 +181,25 @@ class _TasksAndThreads:
                 await asyncio.wait(self._tasks.values())
             if self._in_threads:
                 await self._threads_ended.wait()
-        except BaseException:  # this call is cancelled: so are its branches
+        except BaseException as error:  # this call is cancelled: so are its branches
             self._stop()
-            if self._tasks:
-                await asyncio.wait(self._tasks.values())
+            self._batch.interrupt()
+            await self._wait_for_tasks()
+            blocked = [self._in_threads[number] for number in await self._batch.agive_up()]
+            note_blocked(error, self._kind, self._calls, blocked)
             raise
         return results_of(self._kind, self._calls, *self._outcomes())
+
+    async def _wait_for_tasks(self) -> None:
+        """Until the tasks have ended, however often this call is cancelled."""
+        while left := [task for task in self._tasks.values() if not task.done()]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(left)
 
     def _outcomes(self) -> tuple[dict[int, Any], dict[int, BaseException]]:
         numbers = self._in_threads
         results = {numbers[at]: each for at, each in self._batch.results.items()}
-        failures = {numbers[at]: each for at, each in self._batch.failures.items()}
+        failures = {numbers[at]: _raisable(each) for at, each in self._batch.failures.items()}
         for number, task in self._tasks.items():
             if task.cancelled():
                 continue
@@ -199,6 +210,23 @@ class _TasksAndThreads:
         if not failures and len(results) < len(self._calls):
             raise asyncio.CancelledError  # a branch was cancelled, by none of us
         return results, failures
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """`error` as a coroutine can raise it; Python would make another of a StopIteration, without notes."""
+    if not isinstance(error, StopIteration):
+        return error
+    raisable = RuntimeError("a branch raised StopIteration")
+    raisable.__cause__ = error
+    return raisable
+
+
+def note_blocked(
+    error: BaseException, kind: str, calls: Sequence[Call], blocked: Sequence[int]
+) -> None:
+    """Say on `error` which branches could not be interrupted."""
+    for number in blocked:
+        error.add_note(blocks(f"{kind}, {calls[number].part},"))
 
 
 def results_of(

@@ -10,17 +10,21 @@ import asyncio
 import contextvars
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Generator, Mapping
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from modcore.flow.batch import Batch, run_elsewhere
+from modcore.flow.interrupts import lively
 from modcore.flow.places import add_place
 
 Function = Callable[..., Any]
 #: Yields calls, is sent their results, returns the flow's.
 Script = Generator["Call", Any, Any]
+#: What is made piece by piece, after the flow that it leaves has ended.
+STREAMS = (GeneratorType, AsyncGeneratorType)
 
 
 @dataclass(slots=True)
@@ -47,12 +51,12 @@ class Call:
 
 def drive(kind: str, script: Script) -> Any:
     """Run `script` to its end in the sync form."""
-    result = None
+    call, result = None, None
     while True:
         try:
             call = script.send(result)
         except StopIteration as done:
-            return done.value
+            return _told_if_last(done.value, result, call, kind)
         try:
             result = call.run()
         except Exception as error:
@@ -62,17 +66,49 @@ def drive(kind: str, script: Script) -> Any:
 
 async def adrive(kind: str, script: Script) -> Any:
     """Run `script` to its end in the async form."""
-    result = None
+    call, result = None, None
     while True:
         try:
             call = script.send(result)
         except StopIteration as done:
-            return done.value
+            return _told_if_last(done.value, result, call, kind)
         try:
             result = await call.arun()
         except Exception as error:
             call.failed(error, kind)
             raise
+
+
+def _told_if_last(value: Any, result: Any, call: Call | None, kind: str) -> Any:
+    return told(value, call, kind) if call is not None and value is result else value
+
+
+def told(value: Any, call: Call, kind: str) -> Any:
+    """`value`, which leaves a flow; the errors of a generator are told where it was made."""
+    if type(value) is GeneratorType:
+        return _told(value, call, kind)
+    return _atold(value, call, kind) if type(value) is AsyncGeneratorType else value
+
+
+def _told(pieces: Generator[Any, Any, Any], call: Call, kind: str) -> Generator[Any, Any, Any]:
+    try:
+        return (yield from pieces)
+    except Exception as error:
+        call.failed(error, kind)
+        raise
+
+
+async def _atold(
+    pieces: AsyncGenerator[Any, Any], call: Call, kind: str
+) -> AsyncGenerator[Any, Any]:
+    try:
+        async for piece in pieces:
+            yield piece
+    except Exception as error:
+        call.failed(error, kind)
+        raise
+    finally:
+        await pieces.aclose()
 
 
 async def acall(function: Function, /, *args: Any, **kwargs: Any) -> Any:
@@ -91,9 +127,10 @@ def settled(value: Any) -> Any:
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run `coroutine` to its end; in a thread of its own where this one has a running loop."""
     if not _has_running_loop():
-        return asyncio.run(coroutine)
+        in_main = threading.current_thread() is threading.main_thread()
+        return asyncio.run(coroutine if in_main else lively(coroutine))
     context = contextvars.copy_context()
-    batch = Batch([functools.partial(context.run, asyncio.run, coroutine)])
+    batch = Batch([functools.partial(context.run, asyncio.run, lively(coroutine))])
     run_elsewhere(batch)
     return batch.only_result()
 

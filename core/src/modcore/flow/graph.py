@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,9 @@ class graph(Flow):  # noqa: N801 - the seeds' name
     def __init__(
         self, *items: Any, post_action: Callable[..., Any] | None = None, **named: Function
     ) -> None:
-        self._edges: tuple[Edge, ...] = ()
+        self._edges: list[Edge] = []
+        self._into: dict[str, list[Edge]] = {}  # by target, in the order in which they were added
+        self._out_of: dict[str, list[Edge]] = {}
         self._is_checked = False
         super().__init__(*items, post_action=post_action, **named)
 
@@ -65,13 +68,15 @@ class graph(Flow):  # noqa: N801 - the seeds' name
         if formatter is not None:
             self._checked(formatter, f"the formatter of the {edge.part}")
         self._check_edge(edge)
-        self._edges = (*self._edges, edge)
+        self._edges.append(edge)
+        self._into.setdefault(edge.target, []).append(edge)
+        self._out_of.setdefault(edge.source, []).append(edge)
         self._is_checked = False
         self._coroutine_facts = None
 
     def _node(self, node: Any) -> str:
         if isinstance(node, str):
-            if node not in (START, END) and node not in self._names:
+            if node not in (START, END) and node not in self._numbers:
                 raise InvalidFlow(f"no edge: {self._no_item(node)}")
             return node
         for name, function in zip(self._names, self._functions, strict=True):
@@ -82,25 +87,50 @@ class graph(Flow):  # noqa: N801 - the seeds' name
     def _check_edge(self, edge: Edge) -> None:
         if edge.source == END or edge.target == START:
             raise InvalidFlow(f"no {edge.part}: nothing leaves {END} and nothing enters {START}")
-        if way := self._way(edge.target, edge.source):
-            circle = " → ".join([edge.source, *way])
+        if self._leads(edge.target, edge.source):
+            circle = " → ".join([edge.source, *self._way(edge.target, edge.source)])
             raise InvalidFlow(f"no {edge.part}: it would close the cycle {circle}")
 
+    def _leads(self, source: str, target: str) -> bool:
+        """Whether there is a way from `source` to `target`, looked for from both ends at once.
+
+        The nearer dead end decides: a graph that is written from its start or its end takes a step a
+        node.
+        """
+        if source == target:
+            return True
+        ahead, behind = self._reached(source, forward=True), self._reached(target, forward=False)
+        for here, there in zip(ahead, behind, strict=False):
+            if here == target or there == source:
+                return True
+        return False
+
+    def _reached(self, start: str, *, forward: bool) -> Iterator[str]:
+        """The nodes that edges lead to from `start`, or from which they lead there."""
+        edges = self._out_of if forward else self._into
+        seen, queue = {start}, deque([start])
+        while queue:
+            for edge in edges.get(queue.popleft(), ()):
+                node = edge.target if forward else edge.source
+                if node not in seen:
+                    seen.add(node)
+                    queue.append(node)
+                    yield node
+
     def _way(self, source: str, target: str) -> list[str]:
-        """The nodes on a way from `source` to `target`, both included; none if there is none."""
+        """The nodes on a way from `source` to `target`, both included; there has to be one."""
         came_from: dict[str, str] = {source: ""}
         queue = deque([source])
-        while queue:
+        while target not in came_from:
             here = queue.popleft()
-            for edge in self._edges:
-                if edge.source == here and edge.target not in came_from:
+            for edge in self._out_of.get(here, ()):
+                if edge.target not in came_from:
                     came_from[edge.target] = here
                     queue.append(edge.target)
-        way: list[str] = []
-        while target in came_from:
-            way.insert(0, target)
-            target = came_from[target]
-        return way
+        way = [target]
+        while came_from[way[-1]]:
+            way.append(came_from[way[-1]])
+        return way[::-1]
 
     def _add(self, name: str | None, item: Any) -> None:
         if name is None:
@@ -111,18 +141,17 @@ class graph(Flow):  # noqa: N801 - the seeds' name
     def _check(self) -> None:
         """Every node is reached from the start and leads to the end."""
         names = [name for name in self._names if name]
-        if unreached := [name for name in names if not self._way(START, name)]:
+        reached = set(self._reached(START, forward=True))
+        if unreached := [name for name in names if name not in reached]:
             raise InvalidFlow(
                 f"no way leads from {START} to {_list(unreached)}: add_edge is missing"
             )
-        if dead := [name for name in names if not self._way(name, END)]:
+        alive = set(self._reached(END, forward=False))
+        if dead := [name for name in names if name not in alive]:
             raise InvalidFlow(f"no way leads from {_list(dead)} to {END}: add_edge is missing")
-        if not self._into(END):
+        if END not in self._into:
             raise InvalidFlow(f"no edge leads to {END}: the graph would have no result")
         self._is_checked = True
-
-    def _into(self, node: str) -> list[Edge]:
-        return [edge for edge in self._edges if edge.target == node]
 
     def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return run(self._evaluate(args, kwargs, needs_loop))
@@ -144,25 +173,34 @@ class graph(Flow):  # noqa: N801 - the seeds' name
     def _draw(self, drawing: Drawing, ends: Ends) -> Ends:
         drawn: dict[str, Ends] = {START: ends}
         for name in self._in_order():
-            drawn[name] = self._draw_item(drawing, self._names.index(name), self._ends(drawn, name))
+            drawn[name] = self._draw_item(drawing, self._numbers[name], self._ends(drawn, name))
         return self._ends(drawn, END)
 
     def _ends(self, drawn: Mapping[str, Ends], node: str) -> Ends:
         return [
             (end, label(edge.formatter) if edge.formatter else words)
-            for edge in self._into(node)
+            for edge in self._into.get(node, ())
             for end, words in drawn.get(edge.source, ())
         ]
 
     def _in_order(self) -> list[str]:
-        """The nodes, each after those that it needs."""
-        order: list[str] = []
-        left = [name for name in self._names if name]
-        while left:
-            ready = [n for n in left if not any(e.source in left for e in self._into(n))]
-            order += ready
-            left = [name for name in left if name not in ready]
+        """The nodes, each after those that it needs; what needs nothing else in the order given."""
+        waits = self._waits()
+        del waits[END]
+        order = [name for name, sources in waits.items() if not sources - {START}]
+        for name in order:  # grows while we go
+            for edge in self._out_of.get(name, ()):
+                sources = waits.get(edge.target, set())
+                if name in sources:
+                    sources.remove(name)
+                    if not sources - {START}:
+                        order.append(edge.target)
         return order
+
+    def _waits(self) -> dict[str, set[str]]:
+        """What each node, and the end, waits for."""
+        names = [*(name for name in self._names if name), END]
+        return {name: {edge.source for edge in self._into.get(name, ())} for name in names}
 
 
 class _Evaluation:
@@ -179,42 +217,55 @@ class _Evaluation:
         self._functions = dict(zip(flow._names, flow._functions, strict=True))
         self._made: dict[str, Any] = {START: one_value(args)}
         self._running: dict[asyncio.Task[Any], str] = {}
+        self._ended: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
         self._failures: dict[str, BaseException] = {}
-        self._todo = [name for name in flow._names if name]
+        self._waits = flow._waits()
 
     async def run(self) -> Any:
         """What arrives at the end; raises what failed when nothing runs any more."""
         try:
-            self._begin()
+            for name in [name for name, sources in self._waits.items() if not sources]:
+                self._begin(name)
+            self._go_on(START)
             while self._running:
-                done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    self._ended(self._running.pop(task), task)
-                self._begin()
+                task = await self._ended.get()
+                self._take(self._running.pop(task), task)
         except BaseException:  # this call is cancelled, or a node was: so are all
             self._cancel(lambda _: True)
+            while self._running:
+                with contextlib.suppress(asyncio.CancelledError):
+                    self._running.pop(await self._ended.get())
             raise
         if self._failures:
             raise self._error()
         return one_value(await self._arguments(END))
 
-    def _begin(self) -> None:
-        """Begin every node whose arguments are all there."""
-        for name in list(self._todo):
-            if all(edge.source in self._made for edge in self._flow._into(name)):
-                self._todo.remove(name)
-                self._running[asyncio.ensure_future(self._node(name))] = name
+    def _go_on(self, made: str) -> None:
+        """Begin every node that waited for what `made` has made, and for nothing else any more."""
+        for edge in self._flow._out_of.get(made, ()):
+            sources = self._waits[edge.target]
+            if made in sources:
+                sources.remove(made)
+                if not sources:
+                    self._begin(edge.target)
 
-    def _ended(self, name: str, task: asyncio.Task[Any]) -> None:
+    def _begin(self, name: str) -> None:
+        if name != END:
+            task = asyncio.ensure_future(self._node(name))
+            self._running[task] = name
+            task.add_done_callback(self._ended.put_nowait)
+
+    def _take(self, name: str, task: asyncio.Task[Any]) -> None:
         if task.cancelled() and self._failures:
             return
         try:
             self._made[name] = task.result()
         except Exception as error:
             self._failures[name] = error
-            self._todo.clear()
             # A thread cannot be cancelled: those nodes are waited for.
             self._cancel(lambda node: self._on_loop(self._functions[node]))
+        if not self._failures:
+            self._go_on(name)
 
     def _cancel(self, chosen: Callable[[str], bool]) -> None:
         for task, name in self._running.items():
@@ -222,7 +273,7 @@ class _Evaluation:
                 task.cancel()
 
     async def _node(self, name: str) -> Any:
-        into = self._flow._into(name)
+        into = self._flow._into.get(name, [])
         kwargs = self._kwargs if any(edge.source == START for edge in into) else {}
         call = Call(self._functions[name], await self._arguments(name), f"node {name!r}", kwargs)
         [result] = await in_tasks(self._flow._kind, [call], self._on_loop, meet=False)
@@ -231,7 +282,7 @@ class _Evaluation:
     async def _arguments(self, node: str) -> tuple[Any, ...]:
         """What the edges bring to `node`."""
         found: list[Any] = []
-        for edge in self._flow._into(node):
+        for edge in self._flow._into.get(node, ()):
             value = self._made[edge.source]
             if edge.formatter is not None:
                 value = await self._formatted(edge, edge.formatter, value)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from modcore.flow.base import Flow
 from modcore.flow.branches import ain_turn, in_tasks, in_threads, in_turn
-from modcore.flow.calls import Call, needs_loop, prefers_loop, run
+from modcore.flow.calls import STREAMS, Call, needs_loop, prefers_loop, run, told
 from modcore.flow.errors import InvalidFlow
 from modcore.flow.mermaid import Drawing, Ends
 from modcore.flow.places import add_place
@@ -93,10 +93,12 @@ class parallel(Flow):  # noqa: N801 - the seeds' name
         return dict(zip(self._names, results, strict=True))
 
     def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return self._finished(self._results(self._calls(args, kwargs)))
+        calls = self._calls(args, kwargs)
+        return self._finished(calls, self._results(calls))
 
     async def _arun(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return self._finished(await self._aresults(self._calls(args, kwargs)))
+        calls = self._calls(args, kwargs)
+        return self._finished(calls, await self._aresults(calls))
 
     def _results(self, calls: list[Call]) -> Any:
         if self._how == "process":
@@ -136,8 +138,11 @@ class parallel(Flow):  # noqa: N801 - the seeds' name
                 f"({self._label(number)!r}) of this {self._kind} has none"
             )
 
-    def _finished(self, results: list[Any]) -> Any:
+    def _finished(self, calls: list[Call], results: list[Any]) -> Any:
         values = [plain(result) for result in results]
+        if any(type(value) in STREAMS for value in values):
+            pairs = zip(values, calls, strict=True)
+            values = [told(value, call, self._kind) for value, call in pairs]
         if self._form is None:
             return package.of(values)
         name, form = self._form

@@ -9,7 +9,7 @@ from typing import Any
 
 from modcore.flow.base import Flow
 from modcore.flow.binding import bind
-from modcore.flow.calls import Call, Script, adrive, drive, run
+from modcore.flow.calls import STREAMS, Call, Script, adrive, drive, run, told
 from modcore.flow.errors import InvalidFlow, NotCallable
 from modcore.flow.mermaid import Drawing, Ends
 from modcore.flow.recording import recording
@@ -75,6 +75,8 @@ class pipeline(Flow):  # noqa: N801 - the seeds' name
             number = len(functions) - length_hint(left) - 1
             Call(functions[number], (), self._part(number)).failed(error, self._kind)
             raise
+        if type(value) in STREAMS and functions:
+            return told(value, Call(functions[-1], (), self._part(len(functions) - 1)), self._kind)
         return value
 
     def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

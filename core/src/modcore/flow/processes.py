@@ -1,6 +1,7 @@
 """Running calls in other processes.
 
-They are spawned, shared by all flows of this process, and end with it. Functions, arguments and
+They are spawned, shared by all flows of this process, and end with it. A call that nobody waits for
+any more is interrupted; a process that does not leave it is killed. Functions, arguments and
 results travel pickled, between processes that trust each other because one has started the others;
 context variables stay behind.
 """
@@ -8,40 +9,56 @@ context variables stay behind.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
 import os
 import pickle
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from modcore.flow.binding import bind
+from modcore.flow.board import Board, doing
 from modcore.flow.branches import results_of
 from modcore.flow.calls import Call, settled
 from modcore.flow.errors import FlowError, InvalidFlow
+from modcore.flow.interrupts import GRACE, HEARTBEAT
 
 _lock = threading.Lock()
-_pools: dict[int, ProcessPoolExecutor] = {}
+_pools: dict[int, _Pool] = {}
+_numbers = itertools.count(1)
 
 
 def in_processes(kind: str, calls: Sequence[Call]) -> list[Any]:
     """Each call in another process, as many at a time as there are cores."""
-    futures = _submit(kind, calls)
+    parcels = _submit(kind, calls)
+    futures = list(parcels.values())
     try:
-        wait(futures, return_when=FIRST_EXCEPTION)
+        _wait(futures, until_failure=True)
         _cancel(futures)
-        wait([future for future in futures if not future.cancelled()])
+        _wait([future for future in futures if not future.cancelled()])
     except BaseException:  # an interrupt of the wait
-        _cancel(futures)
+        _give_up(parcels)
         raise
     return _results(kind, calls, futures)
 
 
+def _wait(futures: Sequence[Future[bytes]], *, until_failure: bool = False) -> None:
+    """Wait for all; looking up now and then, so that another thread can interrupt this one."""
+    left: Iterable[Future[bytes]] = futures
+    while left:
+        done, left = wait(left, HEARTBEAT, FIRST_EXCEPTION)
+        if until_failure and any(future.exception() is not None for future in done):
+            return
+
+
 async def ain_processes(kind: str, calls: Sequence[Call]) -> list[Any]:
     """The async form."""
-    futures = _submit(kind, calls)
+    parcels = _submit(kind, calls)
+    futures = list(parcels.values())
     waits = [asyncio.wrap_future(future) for future in futures]
     try:
         if waits:
@@ -49,17 +66,20 @@ async def ain_processes(kind: str, calls: Sequence[Call]) -> list[Any]:
         _cancel(futures)
         await asyncio.gather(*waits, return_exceptions=True)
     except BaseException:
-        _cancel(futures)
+        await asyncio.shield(asyncio.to_thread(_give_up, parcels))
         raise
     return _results(kind, calls, futures)
 
 
-def _submit(kind: str, calls: Sequence[Call]) -> list[Future[bytes]]:
-    parcels = [_pickled(kind, call) for call in calls]
+def _submit(kind: str, calls: Sequence[Call]) -> dict[int, Future[bytes]]:
+    """The calls under way, by their numbers on the pool's board."""
+    parcels = {next(_numbers): _pickled(kind, call) for call in calls}
     for attempt in (1, 2):
         pool = _pool()
         try:
-            return [pool.submit(_work, parcel) for parcel in parcels]
+            return {
+                number: pool.submit(_work, number, parcel) for number, parcel in parcels.items()
+            }
         except BrokenProcessPool:  # an earlier call broke it; a new one is as good
             _forget(pool)
             if attempt == 2:
@@ -84,6 +104,21 @@ def _pickled(kind: str, call: Call) -> bytes:
 def _cancel(futures: Sequence[Future[bytes]]) -> None:
     for future in futures:
         future.cancel()
+
+
+def _give_up(parcels: Mapping[int, Future[bytes]]) -> None:
+    """Interrupt what runs, also what the pool has handed out already; kill what does not leave."""
+    _cancel(list(parcels.values()))
+    pool = _pool()
+    end = time.monotonic() + GRACE
+    told: set[int] = set()
+    while running := {number for number, future in parcels.items() if not future.done()}:
+        if time.monotonic() > end:
+            pool.board.kill(running)
+            _forget(pool)
+            return
+        told |= pool.board.interrupt(running - told)
+        wait([parcels[number] for number in running], HEARTBEAT)
 
 
 def _results(kind: str, calls: Sequence[Call], futures: Sequence[Future[bytes]]) -> list[Any]:
@@ -111,25 +146,39 @@ def _died(call: Call, error: BrokenProcessPool) -> FlowError:
     return died
 
 
-def _pool() -> ProcessPoolExecutor:
+class _Pool(ProcessPoolExecutor):
+    """As many processes as there are cores, with a board."""
+
+    def __init__(self) -> None:
+        width = os.cpu_count() or 1
+        self.board = Board(width)
+        context = multiprocessing.get_context("spawn")
+        super().__init__(width, context, _begin, (self.board,))
+
+
+def _pool() -> _Pool:
     with _lock:
         own = os.getpid()  # a fork's child has none of its parent's processes
         if own not in _pools:
             _pools.clear()
-            _pools[own] = ProcessPoolExecutor(
-                os.cpu_count(), multiprocessing.get_context("spawn"), _end_with_parent
-            )
+            _pools[own] = _Pool()
         return _pools[own]
 
 
-def _forget(pool: ProcessPoolExecutor) -> None:
+def _forget(pool: _Pool) -> None:
     with _lock:
         if pool in _pools.values():
             _pools.clear()
 
 
+def _begin(board: Board) -> None:
+    """In the child, before anything else."""
+    board.take_place()
+    _end_with_parent()
+
+
 def _end_with_parent() -> None:
-    """In the child: end when the parent is gone, however that came about."""
+    """End when the parent is gone, however that came about."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -140,8 +189,13 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
-def _work(parcel: bytes) -> bytes:
+def _work(number: int, parcel: bytes) -> bytes:
     """In the child: do the call; the result, pickled."""
+    with doing(number):
+        return _done(parcel)
+
+
+def _done(parcel: bytes) -> bytes:
     function, args, kwargs = pickle.loads(parcel)  # noqa: S301 - from our own parent
     try:
         result = settled(function(*args, **kwargs))

@@ -83,10 +83,15 @@ def make_repr(
     """``<category type=type name=name key=value …>`` and below it `subs`, the children's trees."""
     fields = [("type", type if isinstance(type, str) else type.__name__)]
     if name:
-        fields.append(("name", name))
+        fields.append(("name", _one_line(name)))
     fields.extend((attrs or {}).items())
     head = " ".join([category, *(f"{key}={value}" for key, value in fields)])
     return "\n".join([f"<{head}>", *_branches(list(subs or ()))])
+
+
+def _one_line(name: object) -> str:
+    text = str(name)
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _branches(subs: list[str]) -> Iterable[str]:

@@ -11,8 +11,11 @@ import inspect
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from types import CoroutineType
 from typing import Any, ClassVar, Self
 
+from modcore.flow.batch import run_beside
+from modcore.flow.calls import run
 from modcore.flow.tree import drawn_once, make_repr
 from modcore.module import lifecycle
 from modcore.module.caching import Cache
@@ -71,31 +74,36 @@ class ModuleBase:
     def stop(self) -> None:
         """Take down what is deployed here and below; harmless when nothing is.
 
-        A subclass that starts something stops it here, and then calls this.
+        A subclass that starts something stops it here, and then calls this. What cannot be stopped holds
+        up nothing else; its error is raised at the end.
         """
         if self.state.deploy == "done":
             self.state.deploy = "stopped"
-        lifecycle.each_below(self, lambda module: module.stop())
+        lifecycle.stop_below(self)
 
     def wait(self) -> None:
         """Wait until what is deployed here and below has ended by itself."""
-        lifecycle.each_below(self, lambda module: module.wait())
+        lifecycle.wait_below(self)
 
     # Calling
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call `forward`; hooks, cache and stream sink take part if there are any."""
+        """Call `forward`; hooks, cache and stream sink take part if there are any.
+
+        A coroutine is run to its end, as in flows: to await it instead, use `acall`.
+        """
         if self._extras is None:
-            return self.forward(*args, **kwargs)
+            result = self.forward(*args, **kwargs)
+            return run(result) if type(result) is CoroutineType else result
         return self._extras.call(self, args, kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        """As a call, for asyncio: a `forward` that blocks runs in a thread."""
+        """As a call, for asyncio: a `forward` that blocks runs in a thread, which a cancelled call interrupts."""
         if inspect.iscoroutinefunction(self.forward):
             if self._extras is None:
                 return await self.forward(*args, **kwargs)
             return await self._extras.acall(self, args, kwargs)
-        result = await asyncio.to_thread(self._called, args, kwargs)
+        result = await run_beside(lambda: self._called(args, kwargs))
         return await result if inspect.isawaitable(result) else result
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -132,6 +140,8 @@ class ModuleBase:
         `prefix` and `suffix`, if given, go to the sink before the first and after the last piece. Calls
         in other threads and tasks are not shown, but for those that the block itself begins.
         """
+        if not callable(sink):
+            raise TypeError(f"sink is {sink!r}; it has to be a function.")
         self._own_extras()
         return shown_to(StreamSink(sink, prefix, suffix), self)
 

@@ -6,10 +6,12 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 from modcore.errors import ModcoreError
+from modcore.flow.interrupts import blocks
 from modcore.module.interruptible import GRACE, HEARTBEAT, InterruptibleTask
 
 
@@ -29,10 +31,11 @@ class Deadline:
     """`seconds` from now, None is never; or as soon as `cancelled` is set."""
 
     def __init__(self, seconds: float | None, cancelled: threading.Event | None = None) -> None:
-        if seconds is not None and not 0 < seconds < 1e9:
-            raise ValueError(f"timeout is {seconds}; it has to be a number of seconds above 0.")
+        if seconds is not None and (type(seconds) not in (int, float) or not 0 < seconds < 1e9):
+            raise ValueError(f"timeout is {seconds!r}; it has to be a number of seconds above 0.")
         self._seconds = seconds
         self._cancelled = cancelled
+        self._late: list[tuple[str, TimeoutError]] = []  # what was not done in time
         self._end = math.inf if seconds is None else time.monotonic() + seconds
 
     def call(self, task: Callable[[], Any], what: str) -> Any:
@@ -51,6 +54,21 @@ class Deadline:
         """Raise Cancelled when nobody waits any more."""
         if self._is_cancelled:
             raise Cancelled(f"{what} was given up.")
+
+    def as_one(self, group: ExceptionGroup) -> TimeoutError | None:
+        """The one TimeoutError for several tasks that were not done in time; None if others failed."""
+        late = {id(error): what for what, error in self._late}
+        if not all(id(error) in late for error in group.exceptions):
+            return None
+        what = " and ".join(sorted(late[id(each)] for each in group.exceptions))
+        error = TimeoutError(
+            f"{what} were not done after {self._seconds:g} s; give them more time."
+        )
+        for note in dict.fromkeys(
+            note for each in group.exceptions for note in getattr(each, "__notes__", ())
+        ):
+            error.add_note(note)
+        return error
 
     @property
     def _is_cancelled(self) -> bool:
@@ -73,10 +91,15 @@ class Deadline:
         except _Expired as expired:
             if expired.deadline is not self:
                 raise
-        raise self._error(what)
+            notes = getattr(expired, "__notes__", ())
+        raise self._error(what, notes)
 
-    def _error(self, what: str) -> TimeoutError:
-        return TimeoutError(f"{what} was not done after {self._seconds:g} s; give it more time.")
+    def _error(self, what: str, notes: Iterable[str] = ()) -> TimeoutError:
+        error = TimeoutError(f"{what} was not done after {self._seconds:g} s; give it more time.")
+        for note in notes:
+            error.add_note(note)
+        self._late.append((what, error))
+        return error
 
     def _in_thread(self, task: Callable[[], Any], what: str) -> Any:
         running = InterruptibleTask(task, what)
@@ -88,30 +111,62 @@ class Deadline:
                     raise self._error(what)
         except BaseException as error:
             running.interrupt()
-            if not running.wait(GRACE):
-                error.add_note(f"{what} blocks, and is interrupted as soon as it comes back")
+            notes = running.notes if running.wait(GRACE) else [blocks(what)]
+            for note in notes:
+                error.add_note(note)
             raise
         return running.result()
 
     def _with_alarm(self, task: Callable[[], Any], seconds: float) -> Any:
-        """Call `task`; raises _Expired after `seconds`. An alarm that is set already still rings."""
+        """Call `task`; raises _Expired after `seconds`."""
 
-        def ring(*_: Any) -> None:
+        def expire() -> None:
             raise _Expired(self)
 
-        started = time.monotonic()
-        handler = signal.getsignal(signal.SIGALRM)
-        outer, _ = signal.getitimer(signal.ITIMER_REAL)
-        if outer and outer <= seconds:
-            return task()  # whoever is around us is less patient
-        signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
+        with _Alarm(time.monotonic() + seconds, expire):
             return task()
+
+
+class _Alarm:
+    """Our end, and the alarm that somebody has set already, on the one timer that a process has."""
+
+    def __init__(self, end: float, expire: Callable[[], None]) -> None:
+        self._end, self._expire = end, expire
+
+    def __enter__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGALRM)
+        left, self._interval = signal.getitimer(signal.ITIMER_REAL)
+        self._outer = time.monotonic() + left if left else math.inf
+        signal.signal(signal.SIGALRM, self._ring)
+        self._set(min(self._outer, self._end))
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now >= self._outer:
+            self._ring_outer(number, frame)
+        elif now >= self._end:
+            self._expire()
+        else:
+            self._set(min(self._outer, self._end))
+
+    def _ring_outer(self, number: int, frame: FrameType | None) -> None:
+        """Let the other alarm ring; what its handler raises goes through the task."""
+        try:
+            if callable(self._handler):
+                self._handler(number, frame)
+            elif self._handler == signal.SIG_DFL:  # which ends a process
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, handler)
-            if outer:
-                signal.setitimer(
-                    signal.ITIMER_REAL, max(outer - (time.monotonic() - started), 1e-6)
-                )
+            again = signal.getitimer(signal.ITIMER_REAL)[0] or self._interval
+            self._outer = time.monotonic() + again if again else math.inf
+            self._set(min(self._outer, self._end))
+
+    def _set(self, when: float, interval: float = 0.0) -> None:
+        signal.setitimer(signal.ITIMER_REAL, max(when - time.monotonic(), 1e-6), interval)
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._handler)
+        if self._outer < math.inf:
+            self._set(self._outer, self._interval)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modcore.errors import InvalidRequest
 from modcore.flow.calls import run
 from modcore.module.jsonl import read_jsonl
 from modcore.registry import Registry, RegistryMiss
@@ -39,14 +41,17 @@ def contains(answer: Any, expected: Any) -> float:
 
 @dataclass(frozen=True, slots=True)
 class EvalReport:
-    """The average of each metric over `rows` rows; printed as a table."""
+    """The average of each metric over `rows` rows, NaN over none; printed as a table."""
 
     scores: Mapping[str, float]
     rows: int
 
     def __str__(self) -> str:
         width = max(map(len, ("metric", *self.scores)))
-        lines = [f"{name:<{width}}  {score:.3f}" for name, score in self.scores.items()]
+        lines = [
+            f"{name:<{width}}  {'n/a' if math.isnan(score) else f'{score:.3f}'}"
+            for name, score in self.scores.items()
+        ]
         return "\n".join([f"{'metric':<{width}}  score ({self.rows} rows)", *lines])
 
 
@@ -60,8 +65,10 @@ class EvalSet:
         metrics: Sequence[str] | str,
     ) -> None:
         metrics = [metrics] if isinstance(metrics, str) else metrics
-        if isinstance(rows, (bytes, Mapping)):
+        if isinstance(rows, (bytes, Mapping)) or not isinstance(rows, (Iterable, Path)):
             raise TypeError(f"an evaluation set is a list of rows, or a path; this is {rows!r:.80}")
+        if not isinstance(metrics, Iterable):
+            raise TypeError(f"metrics is {metrics!r:.80}; it has to be a list of names.")
         self.rows = list(_load(rows, load_f) if isinstance(rows, (str, Path)) else rows)
         self._metrics = {name: _metric(name) for name in metrics}
         for number, row in enumerate(self.rows, 1):
@@ -101,12 +108,12 @@ class EvalSet:
     def _score(
         self, metric: Callable[[Any, Any], float], module: ModuleBase, answers: Sequence[Any]
     ) -> float:
+        if not self.rows:
+            return math.nan
         if getattr(metric, "of_module", False):
             return metric(module, self.rows)
         pairs = zip(answers, self.rows, strict=True)
-        return sum(metric(answer, row["expected"]) for answer, row in pairs) / max(
-            len(self.rows), 1
-        )
+        return sum(metric(answer, row["expected"]) for answer, row in pairs) / len(self.rows)
 
 
 def _settled(answer: Any) -> Any:
@@ -130,18 +137,33 @@ def _metric(name: str) -> Callable[[Any, Any], float]:
 
 def _load(path: str | Path, load_f: Callable[[str], Sequence[Any]] | None) -> Sequence[Any]:
     file = Path(path)
-    if not file.is_file():
+    if not _is_file(file):
+        shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}…"
         raise FileNotFoundError(
-            f"there is no evaluation set {file}; give the rows, or the path of a file."
+            f"there is no evaluation set {shown}; give the rows, or the path of a file."
         )
     if load_f is not None:
         return load_f(str(file))
     if file.suffix == ".jsonl":
         return [row for row, _ in read_jsonl(file, "evalset")]
-    text = file.read_text(encoding="utf-8")
-    if file.suffix == ".json":
-        return _rows(json.loads(text), file)
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            return _rows(json.loads(text), file)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"{file} is not UTF-8 text; save the file as UTF-8.", param="evalset"
+        ) from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"{file} is not JSON ({error}).", param="evalset") from error
     return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # longer than a path can be, or with a null byte
+        return False
 
 
 def _rows(value: Any, file: Path) -> list[Any]:

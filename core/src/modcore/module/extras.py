@@ -6,45 +6,44 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from modcore.flow.calls import settled
 from modcore.module.caching import MISSING, Cache
 from modcore.module.streams import Watch, sink_of
 
 if TYPE_CHECKING:
     from modcore.module.base import ModuleBase
 
+Hook = Callable[..., None]
+
 
 class CallExtras:
     """The hooks and the cache of one module."""
 
     def __init__(self) -> None:
-        self.before: list[Callable[..., None]] = []
-        self.after: list[Callable[..., None]] = []
-        self.on_error: list[Callable[..., None]] = []
+        # Replaced, never changed: a hook may take itself out in the middle of a call.
+        self.before: tuple[Hook, ...] = ()
+        self.after: tuple[Hook, ...] = ()
+        self.on_error: tuple[Hook, ...] = ()
         self.cache: Cache | None = None
 
     def add(
-        self,
-        before: Callable[..., None] | None,
-        after: Callable[..., None] | None,
-        on_error: Callable[..., None] | None,
+        self, before: Hook | None, after: Hook | None, on_error: Hook | None
     ) -> Callable[[], None]:
-        """Add hooks; returns what takes them out again."""
-        added = [
-            (hooks, hook)
-            for hooks, hook in (
-                (self.before, before),
-                (self.after, after),
-                (self.on_error, on_error),
-            )
-            if hook is not None
-        ]
-        for hooks, hook in added:
-            hooks.append(hook)
+        """Add hooks; returns what takes them out again. Raises TypeError for what is no function."""
+        given = {"before": before, "after": after, "on_error": on_error}
+        added = {name: hook for name, hook in given.items() if hook is not None}
+        for name, hook in added.items():
+            if not callable(hook):
+                raise TypeError(f"{name} is {hook!r}; it has to be a function.")
+        for name, hook in added.items():
+            setattr(self, name, (*getattr(self, name), hook))
 
         def remove() -> None:
-            for hooks, hook in added:
-                if hook in hooks:
-                    hooks.remove(hook)
+            for name, hook in list(added.items()):
+                hooks = list(getattr(self, name))
+                hooks.remove(hook)
+                setattr(self, name, tuple(hooks))
+            added.clear()
 
         return remove
 
@@ -72,10 +71,10 @@ class CallExtras:
 
     def _compute(self, module: ModuleBase, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.cache is None:
-            return module.forward(*args, **kwargs)
+            return settled(module.forward(*args, **kwargs))
         key, result = self.cache.find(args, kwargs)
         if result is MISSING:
-            result = module.forward(*args, **kwargs)
+            result = settled(module.forward(*args, **kwargs))
             self.cache.keep(key, result)
         return result
 

@@ -1,28 +1,21 @@
-"""A task in a thread of its own, which can be interrupted.
-
-Python ends no thread from outside, but it can raise an error in one, which its Python code meets at
-its next step. Code that waits in C (a sleep, a lock, a socket, a long computation) meets it when
-that returns, and not before.
-"""
+"""A task in a thread of its own, which can be interrupted; `flow/interrupts.py` says how far."""
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import ctypes
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import CoroutineType
 from typing import Any
 
 from modcore.flow.calls import run
+from modcore.flow.interrupts import HEARTBEAT, Latch, interrupt, lively
+from modcore.flow.values import package
 
-GRACE = 2.0  # seconds that an interrupted task gets to clean up behind itself
-HEARTBEAT = 0.05  # seconds after which somebody who waits looks up
+#: Seconds that an interrupted task gets to clean up behind itself, its flows' branches included.
+GRACE = 2.5
 
-
-class Interrupted(SystemExit):
-    """Raised inside a task that nobody waits for any more; like any SystemExit, it ends a thread."""
+__all__ = ["GRACE", "HEARTBEAT", "InterruptibleTask", "finished"]
 
 
 class InterruptibleTask:
@@ -32,11 +25,9 @@ class InterruptibleTask:
         self._task = task
         self._result: Any = None
         self._failure: BaseException | None = None
-        self._is_running = self._is_given_up = self._is_over = False
+        self._is_running = self._is_given_up = False
         self._lock = threading.Lock()  # an interrupt meets the task, or nothing
-        # Not Thread.join(), Event or Condition: an interrupt in the middle of those breaks them.
-        self._ended = threading.Lock()
-        self._ended.acquire()
+        self._ended = Latch()
         context = contextvars.copy_context()
         self._thread = threading.Thread(
             target=context.run, args=(self._run,), name=name, daemon=True
@@ -52,8 +43,7 @@ class InterruptibleTask:
             with self._lock:
                 self._is_running = False
         finally:
-            self._is_over = True
-            self._ended.release()
+            self._ended.set()
 
     def _perform(self) -> None:
         try:
@@ -63,9 +53,17 @@ class InterruptibleTask:
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended, `seconds` from now at the latest."""
-        if not self._is_over and self._ended.acquire(timeout=seconds):
-            self._ended.release()
-        return self._is_over
+        return self._ended.wait(seconds)
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether it has ended, and raised nothing."""
+        return self._ended.is_set and self._failure is None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was noted on what it raised, such as which branches of it block."""
+        return list(getattr(self._failure, "__notes__", ()))
 
     def result(self) -> Any:
         """What the task returned; raises what it raised. For a task that has ended."""
@@ -78,18 +76,23 @@ class InterruptibleTask:
         with self._lock:
             self._is_given_up = True
             if self._is_running:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(Interrupted)
-                )
+                interrupt(self._thread.ident or 0)
 
 
-def settled(value: Any) -> Any:
-    """`value`, or what it ends with where it is a coroutine; that one can be interrupted while it waits."""
-    return run(_lively(value)) if type(value) is CoroutineType else value
+def finished(value: Any) -> None:
+    """See what a task returned through to its end: coroutines are run, generators drained."""
+    if type(value) is CoroutineType:
+        finished(run(lively(value)))
+    elif isinstance(value, AsyncIterator):
+        run(lively(_drained(value)))
+    elif isinstance(value, Iterator):
+        for _ in value:
+            pass
+    elif type(value) is package:  # of a parallel's branches
+        for each in value:
+            finished(each)
 
 
-async def _lively(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    task = asyncio.ensure_future(coroutine)
-    while not task.done():  # an event loop that waits for nothing else waits in C
-        await asyncio.wait({task}, timeout=HEARTBEAT)
-    return task.result()
+async def _drained(pieces: AsyncIterator[Any]) -> None:
+    async for _ in pieces:
+        pass

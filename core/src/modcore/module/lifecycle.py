@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from modcore.module.deadline import Cancelled, Deadline
-from modcore.module.interruptible import settled
+from modcore.module.interruptible import finished
 from modcore.module.progress import progress
-from modcore.module.state import Step
+from modcore.module.state import Outcome, Step
 from modcore.module.submodules import children_first, deployed_here
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Node = tuple[str, "ModuleBase"]
 
 _VERBS = {"train": "training", "deploy": "deploying", "eval": "evaluating"}
+
+#: What one module's `stop` may take when an update is undone, in seconds.
+STOP_SECONDS = 15.0
 
 #: Set while one module alone is meant: its `stop` then leaves what is below it alone.
 _alone: ContextVar[bool] = ContextVar("modcore_module_alone", default=False)
@@ -49,7 +52,7 @@ def run(
     if type(train_jobs) is not int or train_jobs < 1:
         raise ValueError(f"train_jobs is {train_jobs!r}; it has to be a whole number from 1 on.")
     deadline = Deadline(timeout, cancelled)
-    deployed: list[ModuleBase] = []
+    deployed: list[Node] = []
     try:
         for step in steps:
             # Walked anew for each step: training may have added modules.
@@ -60,30 +63,62 @@ def run(
                 from modcore.module.together import train_together
 
                 train = functools.partial(take, "train", deadline=deadline, deployed=[])
-                train_together(todo, train_jobs, train)
+                try:
+                    train_together(todo, train_jobs, train)
+                except ExceptionGroup as several:
+                    raise deadline.as_one(several) or several from None
             else:
                 for node in todo:
                     take(step, node, deadline, deployed)
             if step != "eval":
                 _forget_answers(nodes)
-    except BaseException:
-        _take_down(deployed)
+    except BaseException as error:
+        _take_down(deployed, error)
         raise
 
 
-def each_below(root: ModuleBase, action: Callable[[ModuleBase], object]) -> None:
-    """Call `action` for everything that `root` holds, each once, parents first.
+def stop_below(root: ModuleBase) -> None:
+    """Stop everything that `root` holds, each once, parents first.
 
-    While it runs, a module's own `stop` or `wait` does not go down by itself.
+    What one raises, an interrupt too, is raised when all have had their turn; several errors as an
+    ExceptionGroup.
     """
+    failures: list[BaseException] = []
+    for path, module in _below(root):
+        try:
+            module.stop()
+        except BaseException as error:
+            error.add_note(f"while stopping {path}")
+            failures.append(error)
+    _raise(failures)
+
+
+def wait_below(root: ModuleBase) -> None:
+    """Wait for everything that `root` holds, each once, parents first."""
+    for _, module in _below(root):
+        module.wait()
+
+
+def _below(root: ModuleBase) -> Iterator[Node]:
+    """What `root` holds; meanwhile a module's own `stop` or `wait` does not go down by itself."""
     if _alone.get():
         return
+    nodes = children_first(root, allow_cycles=True)[:-1]
     token = _alone.set(True)
     try:
-        for _, module in reversed(children_first(root, allow_cycles=True)[:-1]):
-            action(module)
+        yield from reversed(nodes)
     finally:
         _alone.reset(token)
+
+
+def _raise(failures: Sequence[BaseException]) -> None:
+    """Raise what has failed; what ends everything goes before all errors."""
+    errors = [error for error in failures if isinstance(error, Exception)]
+    if len(errors) == len(failures) > 1:
+        raise ExceptionGroup("several modules could not be stopped", errors)
+    for error in failures:
+        if len(failures) == 1 or not isinstance(error, Exception):
+            raise error
 
 
 def _is_skipped(module: ModuleBase, step: Step) -> bool:
@@ -93,27 +128,30 @@ def _is_skipped(module: ModuleBase, step: Step) -> bool:
     return False
 
 
-def take(step: Step, node: Node, deadline: Deadline, deployed: list[ModuleBase]) -> None:
+def take(step: Step, node: Node, deadline: Deadline, deployed: list[Node]) -> None:
     """One step of one module; one that deploys is added to `deployed` before it begins."""
     path, module = node
     state = module.state
-    try:
+
+    def work() -> Outcome:
         task = _task(step, module)
         if task is None:
-            state.record(step, "none")
-            return
+            return "none"
         if step == "deploy":
-            deployed.append(module)
+            deployed.append(node)
         state.record(step, "running")
         silent = step == "train" and module.shows_progress
         with nullcontext() if silent else progress(f"{_VERBS[step]} {path}"):
-            deadline.call(lambda: settled(task()), f"{_VERBS[step]} {path}")
+            finished(task())
+        return "done"
+
+    try:
+        state.record(step, deadline.call(work, f"{_VERBS[step]} {path}"))
     except BaseException as error:
         interrupted = isinstance(error, Cancelled) or not isinstance(error, Exception)
         state.record(step, "interrupted" if interrupted else "failed", error)
         error.add_note(f"while {_VERBS[step]} {path}")
         raise
-    state.record(step, "done")
 
 
 def _task(step: Step, module: ModuleBase) -> Callable[[], object] | None:
@@ -124,15 +162,19 @@ def _task(step: Step, module: ModuleBase) -> Callable[[], object] | None:
     return module._evaluate if module._evalset is not None else None
 
 
-def _take_down(modules: Sequence[ModuleBase]) -> None:
-    """Stop modules, and no others, in reverse; one that cannot be stopped holds nobody else up."""
+def _take_down(nodes: Sequence[Node], error: BaseException) -> None:
+    """Stop modules, and no others, in reverse; one that cannot be stopped holds nobody else up.
+
+    It is named in a note on `error`.
+    """
     token = _alone.set(True)
     try:
-        for module in reversed(modules):
+        for path, module in reversed(nodes):
             try:
-                module.stop()
+                Deadline(STOP_SECONDS).call(module.stop, f"stopping {path}")
             except BaseException as failure:
                 module.state.error = module.state.error or failure
+                error.add_note(f"{path} could not be stopped: {failure!r}")
     finally:
         _alone.reset(token)
 

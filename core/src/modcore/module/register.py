@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import keyword
+import pkgutil
 import sys
 import threading
 from collections.abc import Callable
@@ -17,12 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from modcore.errors import ModcoreError, PluginError
 from modcore.module.base import ModuleBase
 from modcore.plugins.discovery import MODULES
-from modcore.registry import Registry
+from modcore.registry import Registry, RegistryMiss
 
 if TYPE_CHECKING:
     from modcore.plugins.ids import InstalledEntry
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+
+class BrokenModule(PluginError, AttributeError):
+    """A module of a group that cannot be imported or used; `hasattr` says that it is not there."""
 
 
 class ModuleGroup:
@@ -42,15 +48,17 @@ class ModuleGroup:
             self._registry.add(entry)
 
     def __getattr__(self, name: str) -> Callable[..., ModuleBase]:
-        found = self._registry.get(name)
-        if found is None:
+        if name not in self._registry:
             self._register.read_entry_points()
+        try:
             found = self._registry.get(name)
+        except (PluginError, RegistryMiss) as error:
+            raise BrokenModule(str(error)) from error
         if found is None:
-            raise AttributeError(self._miss(name))
+            raise AttributeError(self._miss(name), name=name, obj=self)
         if not callable(found):  # only packages bring what nobody has looked at
             brought = self._registry.entries[name].describe()
-            raise PluginError(f"{brought} is {found!r}, which cannot be called; report it there.")
+            raise BrokenModule(f"{brought} is {found!r}, which cannot be called; report it there.")
         return (
             found if inspect.isclass(found) and issubclass(found, ModuleBase) else _module_of(found)
         )
@@ -63,12 +71,20 @@ class ModuleGroup:
 
     def _miss(self, name: str) -> str:
         known = dir(self)
-        close = difflib.get_close_matches(name, known, 1)
-        hint = (
-            f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}."
-        )
+        close = difflib.get_close_matches(name, [*known, *self._faults], 1)
+        hint = f"there are {', '.join(known) or 'none'}."
+        if close:
+            fault = self._fault(close[0])
+            hint = f"did you mean {close[0]!r}?{f' It cannot be used: {fault}' if fault else ''}"
         hint = self._faults.get(name, hint)
         return f"there is no module {name!r} in the group {self._name!r}; {hint}"
+
+    def _fault(self, name: str) -> str | None:
+        """Why a module cannot be used, as far as that is known: nothing is imported for it."""
+        entry = self._registry.entries.get(name)
+        if entry is None:
+            return self._faults.get(name)
+        return str(entry.error) if entry.error is not None else None
 
 
 class ModuleRegister:
@@ -81,7 +97,7 @@ class ModuleRegister:
 
     def new_group(self, name: str) -> None:
         """Make a group; harmless when it exists. Raises ValueError for what is no name."""
-        if not name.isidentifier() or name.startswith("_") or name in _taken():
+        if not _can_name_a_group(name):
             raise ValueError(
                 f"{name!r} cannot name a group; it has to be a Python name that modcore has not taken."
             )
@@ -104,10 +120,14 @@ class ModuleRegister:
         """The group called `name`; raises ModcoreError, with the near ones, when there is none."""
         found = self.find(name)
         if found is None:
-            close = difflib.get_close_matches(name, self._groups, 1)
+            close = self.near(name)
             hint = f"did you mean {close[0]!r}?" if close else f"make it: new_group({name!r})."
             raise ModcoreError(f"there is no group of modules {name!r}; {hint}")
         return found
+
+    def near(self, name: str) -> list[str]:
+        """The groups with a name like this, the nearest first."""
+        return difflib.get_close_matches(name, self._groups, 3)
 
     def find(self, name: str) -> ModuleGroup | None:
         """The group called `name`, or None; packages are looked at when no other has that name."""
@@ -125,15 +145,19 @@ class ModuleRegister:
                 return
             for key, claims in by_id(list_plugins(), MODULES).items():
                 group, dot, name = key.partition(".")
-                if dot and group.isidentifier():
+                if dot and _can_name_a_group(group):
                     self._groups.setdefault(group, ModuleGroup(group, self))
                     self._groups[group]._add(InstalledEntry(name, claims))
             self._has_plugins = True
 
 
-def _taken() -> list[str]:
-    """What the package has as attributes already; it is loaded, and above us."""
-    return list(sys.modules["modcore"].__all__)
+def _can_name_a_group(name: object) -> bool:
+    """Whether ``modcore.<name>`` can be written, and means nothing yet; the package is above us."""
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        return False
+    package = sys.modules["modcore"]
+    rooms = (room.name for room in pkgutil.iter_modules(package.__path__))
+    return not name.startswith("_") and name not in package.__all__ and name not in rooms
 
 
 def _module_of(function: Callable[..., Any]) -> Callable[..., ModuleBase]:

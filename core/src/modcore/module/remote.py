@@ -43,7 +43,7 @@ class RemoteModule:
     """
 
     def __init__(self, url: str, token: str | None = None, timeout: float | None = None) -> None:
-        address = urlsplit(url)
+        address = urlsplit(url if isinstance(url, str) else "")
         if address.scheme not in _CONNECTIONS or not address.hostname:
             raise ValueError(f"{url!r} is no http:// or https:// URL of a service.")
         self.url = url.rstrip("/")

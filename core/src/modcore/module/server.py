@@ -128,10 +128,12 @@ class ServerModule(ModuleBase):
         payload = token.encode() + b"\n" + _pickled(self.module)
         service = plugin_manager().deploy(self._spec(), {"secret_payload": payload})
         with self._lock:
+            unwanted: Service | None = service  # if somebody has stopped or started it again since
             if launch == self._launches:
-                self._service, self._remote = service, RemoteModule(service.url, token)
-                return
-        service.stop()  # somebody has stopped or started it again since
+                unwanted, self._service = self._service, service
+                self._remote = RemoteModule(service.url, token)
+        if unwanted is not None:
+            plugin_manager().service_stopped(self._spec(), unwanted.stop())
 
     def _end(self) -> None:
         with self._lock:

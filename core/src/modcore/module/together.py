@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from modcore.flow.interrupts import blocks
 from modcore.module.interruptible import GRACE, HEARTBEAT, InterruptibleTask
 
 if TYPE_CHECKING:
@@ -52,8 +53,11 @@ def _failure(task: InterruptibleTask) -> list[Exception]:
 def _give_up(running: Mapping[InterruptibleTask, Node], error: BaseException) -> None:
     for task in running:
         task.interrupt()
-    for task, (_, module) in running.items():
-        if not task.wait(GRACE):
+    for task, (path, module) in running.items():
+        for note in task.notes if task.wait(GRACE) else [blocks(f"training {path}")]:
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+        if not task.has_succeeded:
             module.state.record("train", "interrupted", error)
 
 

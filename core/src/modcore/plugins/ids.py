@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Container, Iterable
 from typing import Any
 
 from modcore.errors import PluginError
 from modcore.plugins.catalogue import PACKAGES
-from modcore.plugins.discovery import PluginEntry
+from modcore.plugins.discovery import TEXT_MODELS, PluginEntry
 from modcore.plugins.loading import load
 from modcore.plugins.verdicts import claimed_twice
 from modcore.registry import Entry, Registry
@@ -55,12 +56,18 @@ def by_id(entries: Iterable[PluginEntry], group: str) -> dict[str, list[PluginEn
 def registry_of(entries: Iterable[PluginEntry], group: str) -> Registry:
     """The ids of `group`; what cannot be used is in it too, and says why when it is asked for."""
     registry = Registry(group, scope="modcore")
+    registry.keys_are_flat = True
     registry.add(*(InstalledEntry(key, claims) for key, claims in by_id(entries, group).items()))
-    registry.hint = package_hint
+    if group == TEXT_MODELS:
+        registry.hint = lambda key: package_hint(key, registry)
     return registry
 
 
-def package_hint(id: str) -> str | None:
-    """Which of modcore's own packages brings `id`."""
-    package = PACKAGES.get(id)
-    return f"install the package that does: pip install {package}" if package else None
+def package_hint(id: str, known: Container[str] = ()) -> str | None:
+    """Which of modcore's own packages brings `id`, or one with a name like it that is not `known`."""
+    if package := PACKAGES.get(id):
+        return f"Install the package that brings it: pip install {package}"
+    for near in difflib.get_close_matches(id, PACKAGES, 1, cutoff=0.8):
+        if near not in known:
+            return f"{near} comes with another package: pip install {PACKAGES[near]}"
+    return None

@@ -22,8 +22,8 @@ import pluggy
 from modcore.errors import PluginError
 from modcore.plugins import hookspecs
 from modcore.plugins.commands import CommandTable
-from modcore.plugins.discovery import HOOKS, TEXT_MODELS, VISION_MODELS, PluginEntry
-from modcore.plugins.ids import package_hint, registry_of
+from modcore.plugins.discovery import GROUPS, HOOKS, TEXT_MODELS, VISION_MODELS, PluginEntry
+from modcore.plugins.ids import InstalledEntry, package_hint, registry_of
 from modcore.plugins.implementations import implementations, is_wrapper
 from modcore.plugins.loading import (
     broken,
@@ -76,11 +76,33 @@ class PluginManager:
         return list_plugins(self._environ) if self._given is None else self._given
 
     def registry(self, group: str) -> Registry:
-        """The ids of `group`, as a registry like any other; nothing is imported to fill it."""
+        """The ids of `group`, as a registry like any other; nothing is imported to fill it.
+
+        Raises PluginError for what is no group.
+        """
+        if group not in GROUPS:
+            close = difflib.get_close_matches(str(group), GROUPS, 1)
+            hint = (
+                f"did you mean {close[0]!r}?" if close else f"the groups are {', '.join(GROUPS)}."
+            )
+            raise PluginError(f"there is no entry-point group {group!r}; {hint}")
         with self._lock:
             if group not in self._registries:
                 self._registries[group] = registry_of(self.entries, group)
             return self._registries[group]
+
+    @property
+    def models(self) -> list[PluginEntry]:
+        """The model classes there are: of installed packages, and those registered in this process."""
+        groups = (TEXT_MODELS, VISION_MODELS)
+        own = {
+            (group, name): PluginEntry(entry.source, "(this process)", group, name, entry.label)
+            for group in groups
+            for name, entry in self.registry(group).entries.items()
+            if not isinstance(entry, InstalledEntry)
+        }
+        installed = [entry for entry in self.entries if entry.group in groups]
+        return [each for each in installed if (each.group, each.id) not in own] + [*own.values()]
 
     def resolve(self, group: str, id: str) -> Any:
         """The object registered as `id` in `group`; it is imported now and kept.
@@ -96,7 +118,8 @@ class PluginManager:
         known = sorted(self.registry(group))
         close = difflib.get_close_matches(id, known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}."
-        return f"no installed plugin registers {id!r} in {group}; {package_hint(id) or hint}"
+        package = package_hint(id, known) if group == TEXT_MODELS else None
+        return f"no installed plugin registers {id!r} in {group}; {package or hint}"
 
     # Hooks, one method each
 
@@ -225,10 +248,7 @@ class PluginManager:
     def _models(self, id: str) -> list[PluginEntry]:
         """The usable entries of model classes called `id`."""
         return [
-            entry
-            for group in (TEXT_MODELS, VISION_MODELS)
-            for entry in self.entries
-            if (entry.group, entry.id) == (group, id) and entry.status in ("ok", "duplicate")
+            entry for entry in self.models if entry.id == id and entry.status in ("ok", "duplicate")
         ]
 
     @property

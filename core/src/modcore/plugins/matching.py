@@ -1,7 +1,8 @@
 """Which model class serves a config, and why: every match collected, none silently preferred.
 
-An entry point that bears the name of the config's architecture decides. Only when there is none are
-the plugins' ``modcore_match_model`` hooks asked, so a plugin that is not needed is not imported.
+An entry point, or a class registered in this process, that bears the name of the config's
+architecture decides. Only when there is none are the plugins' ``modcore_match_model`` hooks asked, so
+a plugin that is not needed is not imported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from modcore.errors import CheckpointError
 from modcore.plugins.catalogue import PACKAGES
-from modcore.plugins.discovery import TEXT_MODELS, VISION_MODELS, PluginEntry, canonical
+from modcore.plugins.discovery import TEXT_MODELS, PluginEntry, canonical
 from modcore.plugins.manager import PluginManager
 from modcore.plugins.records import MATCH_KINDS, ModelMatch
 from modcore.plugins.variants import families_of, variants
@@ -55,7 +56,7 @@ def explain(config: Mapping[str, Any], manager: PluginManager) -> Explanation:
     architectures = _architectures(config)
     model_type = config.get("model_type")
     model_type = model_type if isinstance(model_type, str) else None
-    models = [entry for entry in manager.entries if entry.group in (TEXT_MODELS, VISION_MODELS)]
+    models = manager.models
     matches = [_by_architecture(entry) for entry in models if _serves(entry, architectures)]
     if not matches:
         matches = sorted(manager.match_model(config), key=_best_first)

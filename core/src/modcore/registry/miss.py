@@ -20,7 +20,7 @@ def explain_miss(registry: Registry, key: str) -> str:
     leads_here = default is not None and registry.node_of(default) is registry
     where = f", where the default scope {default!r} leads" if leads_here else ""
     return _sentences(
-        f"{key!r} is not registered in {' or '.join(node.path for node in nodes)}{where}.",
+        f"{_short(key)} is not registered in {' or '.join(node.path for node in nodes)}{where}.",
         *_near(registry, key),
         *_dotted(registry, key),
         *_failed(nodes),
@@ -32,7 +32,7 @@ def explain_absent(registry: Registry, name: str) -> str:
     """The explanation of a name that `registry` does not hold itself, whatever is around it."""
     near = difflib.get_close_matches(str(name), registry, 3)
     hint = [f"Did you mean {' or '.join(map(repr, near))}?"] if near else []
-    return _sentences(f"{name!r} is not registered in {registry.path} itself.", *hint)
+    return _sentences(f"{_short(name)} is not registered in {registry.path} itself.", *hint)
 
 
 def explain_conflict(registry: Registry, key: str, claims: Iterable[Entry]) -> str:
@@ -52,6 +52,11 @@ def explain_broken(registry: Registry, key: str, entry: Entry) -> str:
         f"which cannot be imported ({_cause(entry.error)}).",
         *_hints(nodes, key),
     )
+
+
+def _short(key: object) -> str:
+    shown = repr(key)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
 def _sentences(*sentences: str) -> str:
@@ -89,8 +94,8 @@ def _near(registry: Registry, key: str) -> Iterator[str]:
 
 def _dotted(registry: Registry, key: str) -> Iterator[str]:
     scope, _ = registry.split_scope_key(key)
-    if scope is not None and registry.node_of(scope) is None:
-        yield f"There is no scope {scope!r}: {registry.scopes()}"
+    if scope is not None and not registry.keys_are_flat and registry.node_of(scope) is None:
+        yield f"There is no scope {_short(scope)}: {registry.scopes()}"
         yield "Nothing is imported because a key names it: register it, or give the object as type."
 
 

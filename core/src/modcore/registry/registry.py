@@ -58,6 +58,8 @@ class Registry(Node):
         self.build_func: Callable[..., Any] = build_func or inherited
         #: Asked for one more sentence when a key is not found, such as which package brings it.
         self.hint: Callable[[str], str | None] = lambda _: None
+        #: Whether dots in keys are part of names, so that nobody means a scope by them.
+        self.keys_are_flat = False
         self._locations = Locations(locations)
         self._claims: dict[str, Claims] = {}
         self._cache: dict[str, Any] = {}  # what `get` found

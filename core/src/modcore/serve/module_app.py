@@ -6,22 +6,38 @@ The caller's side is `modcore.module.remote`.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import anyio
+import starlette
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import iterate_in_threadpool
 
+import modcore.flow.batch
 from modcore._version import VERSION
 from modcore.module import ModuleBase
 from modcore.module.remote import encoded
 from modcore.serve.errors import install_error_handlers
 from modcore.serve.guard import Guard
+
+#: Where the frames come from that every call goes through.
+_PLUMBING = (
+    __file__,
+    inspect.getfile(ModuleBase),
+    inspect.getfile(modcore.flow.batch),
+    *(
+        str(Path(inspect.getfile(part)).parent)
+        for part in (anyio, asyncio, concurrent.futures, starlette)
+    ),
+)
 
 MAX_CALLS = 128  # that block a thread at the same time
 
@@ -94,11 +110,19 @@ def describe(error: BaseException) -> dict[str, Any]:
         "type": type(error).__qualname__,
         "module": type(error).__module__,
         "message": _message(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "traceback": _traceback(error),
     }
     if isinstance(error, BaseExceptionGroup):
         return {**described, "exceptions": [describe(member) for member in error.exceptions]}
     return described
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from where the module was called: how the call got there helps nobody."""
+    told = traceback.TracebackException.from_exception(error)
+    own = [frame for frame in told.stack if not frame.filename.startswith(_PLUMBING)]
+    told.stack = traceback.StackSummary.from_list(own or told.stack)
+    return "".join(told.format())
 
 
 def _message(error: BaseException) -> str:

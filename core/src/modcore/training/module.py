@@ -55,6 +55,12 @@ class TrainableModule(ModuleBase):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        for param, value in (("base_model", base_model), ("target_path", target_path)):
+            is_path = isinstance(value, (str, Path)) and str(value)
+            if not is_path and (value is not None or param == "base_model"):
+                raise InvalidRequest(
+                    f"{param} is {value!r}; it has to be the path of a directory.", param=param
+                )
         self.base_model = Path(base_model)
         self.target = Target(target_path) if target_path else None
 

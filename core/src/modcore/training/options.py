@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -31,6 +32,12 @@ _OWN = {
 }
 
 
+#: Numbers of something of which there has to be one.
+_COUNTS = frozenset({"per_device_train_batch_size", "gradient_accumulation_steps", "r"})
+#: With zero of these, nothing is learnt.
+_ABOVE_ZERO = frozenset({"num_train_epochs", "learning_rate", "adam_epsilon", "lora_alpha"})
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """A way to train: all weights (``full``) or a low-rank adapter (``lora``).
@@ -52,7 +59,7 @@ class Method:
         """
         if kind not in KINDS:
             raise InvalidRequest(
-                f"There is no finetune method {kind!r}; {_hint(kind, KINDS)}",
+                f"There is no finetune method {kind!r}; {_hint(str(kind), KINDS)}",
                 param="finetune_method",
             )
         rest = {name: _plain(name, value) for name, value in options.items()}
@@ -123,9 +130,27 @@ def _verify_value(name: str, value: Any, kind: Any) -> None:
     kinds = set(get_args(kind) or (kind,))
     if value is None and type(None) in kinds:
         return
-    if kinds <= {int, float, bool, type(None)} and not isinstance(value, (int, float)):
-        wanted = "True or False" if bool in kinds else "a number"
+    if not kinds <= {int, float, bool, type(None)}:
+        return
+    if wanted := _unfit(name, value, kinds):
         raise InvalidRequest(f"{name} is {value!r}; it has to be {wanted}.", param=name)
+
+
+def _unfit(name: str, value: Any, kinds: set[Any]) -> str | None:
+    """What the number `value` would have to be; None when it is that."""
+    if not isinstance(value, (int, float)) or (isinstance(value, bool) and bool not in kinds):
+        return "True or False" if bool in kinds else "a number"
+    if not math.isfinite(value):
+        return "a finite number"
+    if isinstance(value, float) and (name in _COUNTS or name == "max_steps"):
+        return "a whole number"
+    if name == "max_steps" and not (value == -1 or value > 0):
+        return "above 0, or -1 for none"
+    if name in _COUNTS and value < 1:
+        return "1 or more"
+    if name in _ABOVE_ZERO and value <= 0:
+        return "above 0"
+    return None
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
