@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,10 +149,14 @@ def label(name: str, quant: str, variant: str) -> str:
 def run(peers: Sequence[Peer], works: Sequence[str], rounds: int) -> dict[str, dict[str, Any]]:
     """Results by work and label: the figures of each round, and the largest memory seen."""
     results: dict[str, dict[str, Any]] = {key: {} for key in works}
+    order = random.Random(
+        0
+    )  # who comes first may matter: the others' threads have just gone to sleep
     for turn in range(rounds):
         for key in works:
             work = WORKS[key]
-            for peer in peers:
+            for peer in order.sample(peers, len(peers)):
+                time.sleep(0.5)
                 for quant, variant in combinations(work, peer.name):
                     if key == "load" and turn >= 3:
                         continue

@@ -245,6 +245,62 @@ def test_native_attention_shows_what_is_not_finite() -> None:
     assert out[1].isfinite().all()
 
 
+def test_native_prefill_shows_what_is_not_finite() -> None:
+    state, _ = batch_of([8, 8], [4, 4])
+    keys, values = torch.randn(17, 2, 16).bfloat16(), torch.randn(17, 2, 16).bfloat16()
+    keys[state.b_loc[0, 1]] = float("nan")
+    native = kernels_called("native", torch.bfloat16)
+    out = native.context_attention(
+        torch.randn(8, 6, 16).bfloat16(), keys, values, state, 0.25, None
+    )
+    assert out[:4].isnan().all()
+    assert out[4:].isfinite().all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 31, 48, 49])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_streamed_linear_is_the_packed_one(rows: int, has_bias: bool) -> None:
+    torch.manual_seed(rows)
+    native = kernels_called("native", torch.bfloat16)
+    weight = torch.randn(192, 128).bfloat16()
+    bias = torch.randn(192).bfloat16() if has_bias else None
+    linear = native.pack_linear(weight, bias)
+    x = torch.randn(rows, 128).bfloat16()
+    expected = torch.nn.functional.linear(
+        x.float(), weight.float(), bias.float() if has_bias else None
+    )
+    torch.testing.assert_close(linear(x).float(), expected, rtol=2e-2, atol=2e-1)
+    # A view with other strides is the same rows.
+    wide = torch.randn(rows, 256).bfloat16()
+    torch.testing.assert_close(linear(wide[:, :128]), linear(wide[:, :128].contiguous()))
+
+
+@pytest.mark.parametrize("shape", [(100, 128), (192, 100), (64, 64)])
+def test_other_shapes_are_multiplied_all_the_same(shape: tuple[int, int]) -> None:
+    native = kernels_called("native", torch.bfloat16)
+    weight, x = torch.randn(shape).bfloat16(), torch.randn(3, shape[1]).bfloat16()
+    expected = torch.nn.functional.linear(x.float(), weight.float())
+    torch.testing.assert_close(
+        native.pack_linear(weight)(x).float(), expected, rtol=2e-2, atol=2e-1
+    )
+
+
+def test_exponential_is_exact_to_a_few_bits() -> None:
+    native, x = kernels_called("native"), torch.linspace(-20, 20, 4001)
+    gate_up = torch.stack([x, torch.ones_like(x)], dim=1)
+    expected = torch.nn.functional.silu(x.double())
+    got = native.gated_activation(gate_up, "silu")[:, 0].double()
+    assert ((got - expected) / expected.abs().clamp_min(1e-30)).abs().max() < 1e-6
+
+
+def test_home_that_does_not_exist_means_no_native_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    load_library.cache_clear()
+    assert type(select_kernels(CPU, torch.float32)) is CpuKernels
+    load_library.cache_clear()
+
+
 def test_native_softmax_of_huge_scores_does_not_overflow() -> None:
     state, memory = batch_of([9], [1], 1)
     q = torch.full((1, 6, 5), 1e4)

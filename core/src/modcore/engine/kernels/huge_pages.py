@@ -18,8 +18,11 @@ from typing import Protocol
 
 _HUGEPAGE = 14  # MADV_HUGEPAGE: the range may have them
 _COLLAPSE = 25  # MADV_COLLAPSE (Linux 6.1): make them now, of the pages that are there
-#: Below this a range holds too few whole huge pages (2 MiB) to matter.
-_SMALLEST = 4 << 20
+_PAGE = 2 << 20  # bytes of a huge page
+#: Below this a range is not worth a call.
+_SMALLEST = 256 << 10
+#: Allocations that are this close lie in one mapping; what is between them is the allocator's.
+_GAP = mmap.PAGESIZE
 
 
 class InMemory(Protocol):
@@ -41,6 +44,7 @@ class HugePages:
         self._waiting: deque[InMemory] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._region = (0, 0)  # neighbouring ranges: a huge page may lie across their borders
 
     def request(self, held: InMemory) -> None:
         """Let `held` have huge pages soon; it is kept until then."""
@@ -68,7 +72,19 @@ class HugePages:
                     return
                 held = self._waiting.popleft()
             for address, size in held.ranges():
-                use_huge_pages(address, size)
+                self._use(address, address + size)
+
+    def _use(self, start: int, end: int) -> None:
+        low, high = self._region
+        if -_GAP <= start - high <= _GAP:
+            low, high = low, end
+        elif -_GAP <= low - end <= _GAP:
+            low, high = start, high
+        else:
+            low, high = start, end
+        self._region = (low, high)
+        first, last = max(low, start - _PAGE), min(high, end + _PAGE)
+        use_huge_pages(first, last - first)
 
 
 def use_huge_pages(address: int, size: int) -> bool:

@@ -18,20 +18,21 @@ class PackedLinear:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         ops = torch.ops.mkldnn
         self.shape = (weight.shape[0], weight.shape[1])
-        self._weight: torch.Tensor = ops._reorder_linear_weight(weight, None)
-        self._bias = bias
+        self.dtype = weight.dtype
+        self.weight: torch.Tensor = ops._reorder_linear_weight(weight, None)
+        self.bias = bias
         self._multiply = ops._linear_pointwise.default
-        self.nbytes = packed_bytes(self._weight) + bias_bytes(bias)
-        self.is_worth_it = packed_bytes(self._weight) <= MOST_PADDING * weight.nbytes
+        self.nbytes = packed_bytes(self.weight) + bias_bytes(bias)
+        self.is_worth_it = packed_bytes(self.weight) <= MOST_PADDING * weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
-        product: torch.Tensor = self._multiply(x, self._weight, self._bias, "none", [], "")
+        product: torch.Tensor = self._multiply(x, self.weight, self.bias, "none", [], "")
         return product
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """See `huge_pages.InMemory`."""
-        yield packed_range(self._weight)
+        yield packed_range(self.weight)
 
 
 def packed_bytes(weight: torch.Tensor) -> int:

@@ -41,15 +41,15 @@ def load_library() -> ctypes.CDLL:
     """The compiled kernels; raises CompilationFailed."""
     import torch  # noqa: F401  brings the OpenMP runtime that both then share
 
-    compiler = _compiler()
-    library = _cache_directory() / f"kernels-{_digest(compiler)}.so"
     try:
+        compiler = _compiler()
+        library = _cache_directory() / f"kernels-{_digest(compiler)}.so"
         if not library.exists():
             _compile(compiler, library)
         _verify_owner(library)
         return ctypes.CDLL(str(library))
-    except OSError as error:
-        raise CompilationFailed(f"{library} cannot be used: {error}") from error
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise CompilationFailed(str(error)) from error
 
 
 def _compiler() -> str:
@@ -77,18 +77,17 @@ def _digest(compiler: str) -> str:
 def _cache_directory() -> Path:
     home = os.environ.get("XDG_CACHE_HOME")
     base = Path(home) if home else Path.home() / ".cache"
-    directory = base / "modcore" / "kernels"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CompilationFailed(f"{directory} cannot be made: {error}") from error
-    _verify_owner(directory)
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _verify_owner(base)
+    for directory in (base / "modcore", base / "modcore" / "kernels"):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _verify_owner(directory)
     return directory
 
 
 def _verify_owner(path: Path) -> None:
     """Code is loaded only from where nobody else could have put it."""
-    status = path.stat()
+    status = path.lstat()
     if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise CompilationFailed(
             f"{path} can be written by others; make it yours alone (chmod go-w)"

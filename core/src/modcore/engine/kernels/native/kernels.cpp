@@ -241,10 +241,11 @@ void store(const T* x, int64_t x_stride, const int64_t* rows, T* to, int64_t tok
 }
 
 #if defined(__AVX512BF16__) && defined(__AVX512F__)
-#define HAS_CONTEXT_ATTENTION 1
+#define HAS_BFLOAT16_PRODUCTS 1
 
 inline __m512 exp512(__m512 x) {
-    x = _mm512_max_ps(_mm512_min_ps(_mm512_set1_ps(88.0f), x), _mm512_set1_ps(-87.0f));
+    // A NaN stays one: of a NaN and a number, the second operand is taken.
+    x = _mm512_max_ps(_mm512_set1_ps(-87.0f), _mm512_min_ps(_mm512_set1_ps(88.0f), x));
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)), 8);
     x = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
     x = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), x);
@@ -256,9 +257,13 @@ inline __m512 exp512(__m512 x) {
 }
 
 // out[r][0 .. 64) (+)= the products of ROWS rows of pairs `left` with `packed` [pairs][64][2].
-template <int ROWS, int VECTORS>
+// With AHEAD, pairs that far on are fetched: a matrix that streams from memory comes faster so.
+template <int ROWS, int VECTORS, int AHEAD = 0>
 inline void tile(const bfloat16* const* left, const bfloat16* packed, int pairs, __m512 (&sum)[ROWS][VECTORS]) {
     for (int p = 0; p < pairs; p++) {
+        if (AHEAD)
+            for (int v = 0; v < VECTORS; v++)
+                __builtin_prefetch(packed + ((int64_t(p) + AHEAD) * 64 + v * 16) * 2);
         __m512bh right[VECTORS];
         for (int v = 0; v < VECTORS; v++)
             right[v] = (__m512bh)_mm512_loadu_si512(packed + (int64_t(p) * 64 + v * 16) * 2);
@@ -333,7 +338,7 @@ void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, 
                 int64_t hidden = window > 0 ? position - window + 1 - start : 0;  // and too far back
                 __m512 scaled[4];
                 __m512 high = _mm512_set1_ps(-INFINITY);
-                __mmask16 visible[4];
+                __mmask16 visible[4], unordered = 0;
                 for (int v = 0; v < 4; v++) {
                     int64_t last = std::min<int64_t>(16, std::max<int64_t>(0, seen - v * 16));
                     int64_t first = std::min<int64_t>(16, std::max<int64_t>(0, hidden - v * 16));
@@ -344,9 +349,11 @@ void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, 
                         scaled[v] = _mm512_fnmadd_ps(_mm512_set1_ps(slopes[row % group]), distance, scaled[v]);
                     }
                     high = _mm512_mask_max_ps(high, visible[v], high, scaled[v]);
+                    unordered |= _mm512_mask_cmp_ps_mask(visible[v], scaled[v], scaled[v], _CMP_UNORD_Q);
                 }
                 float before = s.most[row];
                 float most = std::max(before, _mm512_reduce_max_ps(high));
+                if (unordered || before != before) most = NAN;  // shown, not hidden
                 bfloat16* weights = s.weights.data() + int64_t(row) * KEYS;
                 if (most == -INFINITY) {
                     std::memset(weights, 0, KEYS * sizeof(bfloat16));
@@ -413,8 +420,40 @@ void context_attention(const bfloat16* q, const bfloat16* keys, const bfloat16* 
         }
     }
 }
+
+// A few rows x [rows, in] times a matrix in oneDNN's layout, [out / 64][in / 2][64][2]: streamed once.
+template <int ROWS>
+void rows_times_block(const bfloat16* const* x, const bfloat16* block, int64_t in, const bfloat16* bias, bfloat16* const* out) {
+    __m512 sum[ROWS][4] = {};
+    tile<ROWS, 4, 32>(x, block, int(in / 2), sum);
+    alignas(64) float wide[64];
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < 4; v++) _mm512_store_ps(wide + v * 16, sum[r][v]);
+        for (int o = 0; o < 64; o++) narrow(wide[o] + (bias ? widen(bias[o]) : 0.0f), out[r][o]);
+    }
+}
+
+void few_rows(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weight, int64_t outs, const bfloat16* bias,
+              bfloat16* out, int64_t threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t b = 0; b < outs / 64; b++) {
+        const bfloat16* block = weight + b * in * 64;
+        const bfloat16* own = bias ? bias + b * 64 : nullptr;
+        for (int64_t r = 0; r < rows; r += 4) {
+            const bfloat16* from[4];
+            bfloat16* to[4];
+            int count = int(std::min<int64_t>(4, rows - r));
+            for (int i = 0; i < count; i++) from[i] = x + (r + i) * in, to[i] = out + (r + i) * outs + b * 64;
+            if (count == 4) rows_times_block<4>(from, block, in, own, to);
+            else if (count == 3) rows_times_block<3>(from, block, in, own, to);
+            else if (count == 2) rows_times_block<2>(from, block, in, own, to);
+            else rows_times_block<1>(from, block, in, own, to);
+        }
+    }
+}
 #else
-#define HAS_CONTEXT_ATTENTION 0
+#define HAS_BFLOAT16_PRODUCTS 0
+void few_rows(const bfloat16*, int64_t, int64_t, const bfloat16*, int64_t, const bfloat16*, bfloat16*, int64_t) {}
 void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, const int64_t*,
                        const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t, const float*,
                        bfloat16*, int64_t) {}
@@ -449,12 +488,17 @@ void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const 
 EXPORT(bfloat16, bf16)
 EXPORT(float, f32)
 
-// Whether context_attention_bf16 is there: it needs the processor's bfloat16 products.
-extern "C" int64_t has_context_attention() { return HAS_CONTEXT_ATTENTION; }
+// Whether context_attention_bf16 and few_rows_bf16 are there: they need the processor's bfloat16 products.
+extern "C" int64_t has_bfloat16_products() { return HAS_BFLOAT16_PRODUCTS; }
 extern "C" void context_attention_bf16(const bfloat16* q, const bfloat16* k, const bfloat16* v, const int64_t* loc,
                                        int64_t stride, const int64_t* lengths, const int64_t* counts, int64_t batch,
                                        int64_t heads, int64_t kv, int64_t dim, int64_t q_stride, float scale,
                                        int64_t window, const float* slopes, bfloat16* out, int64_t threads) {
     context_attention(q, k, v, loc, stride, lengths, counts, batch, heads, kv, dim, q_stride, scale, window, slopes,
                       out, threads);
+}
+
+extern "C" void few_rows_bf16(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weight, int64_t outs,
+                              const bfloat16* bias, bfloat16* out, int64_t threads) {
+    few_rows(x, rows, in, weight, outs, bias, out, threads);
 }

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from modcore.engine.kernels.cpu import CpuKernels
+from modcore.engine.kernels.linear import LinearWeight
+from modcore.engine.kernels.linear.packed import PackedLinear
 from modcore.engine.kernels.native.compile import load_library
+from modcore.engine.kernels.native.linear import StreamedLinear, can_stream
 from modcore.engine.state import InferStateInfo
 
 _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
@@ -34,8 +37,11 @@ class NativeKernels(CpuKernels):
             "token_attention", *[pointer] * 4, number, pointer, *[number] * 5, real, number,
             pointer, pointer, number,
         )  # fmt: skip
-        self._context_attention = None
-        if dtype == torch.bfloat16 and library.has_context_attention():
+        self._context_attention = self._few_rows = None
+        if dtype == torch.bfloat16 and library.has_bfloat16_products():
+            self._few_rows = function(
+                "few_rows", pointer, number, number, pointer, number, pointer, pointer, number
+            )
             self._context_attention = function(
                 "context_attention", *[pointer] * 4, number, pointer, pointer, *[number] * 5, real,
                 number, pointer, pointer, number,
@@ -44,6 +50,20 @@ class NativeKernels(CpuKernels):
         self._rotary = function("rotary", pointer, number, *[pointer] * 3, *[number] * 4)
         self._gated_silu = function("gated_silu", pointer, pointer, *[number] * 3)
         self._store = function("store", pointer, number, pointer, pointer, number, number)
+
+    def pack_linear(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        linear_format: str = "exact",
+        *,
+        shared: bool = False,
+    ) -> LinearWeight:
+        """See `Kernels.pack_linear`."""
+        packed = super().pack_linear(weight, bias, linear_format, shared=shared)
+        if self._few_rows and isinstance(packed, PackedLinear) and can_stream(packed):
+            return StreamedLinear(packed, self._few_rows)
+        return packed
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         """See `Kernels.rms_norm`."""

@@ -1,0 +1,66 @@
+"""A packed linear weight times a few rows: the matrix streams through once, at the speed of the memory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import torch
+
+from modcore.engine.kernels.linear.packed import PackedLinear, packed_range
+
+#: Rows up to which streaming is no slower than oneDNN's product of the same matrix.
+MOST_ROWS = 48
+_BLOCK = 64  # output rows that oneDNN's layout interleaves
+
+
+class StreamedLinear:
+    """`packed`, multiplied by the function `few_rows` of the compiled kernels when there are few rows."""
+
+    def __init__(self, packed: PackedLinear, few_rows: Any) -> None:
+        self.shape, self.nbytes = packed.shape, packed.nbytes
+        self._packed = packed
+        self._few_rows = few_rows
+        self._address = packed_range(packed.weight)[0]
+        self._bias = packed.bias.contiguous() if packed.bias is not None else None
+        self._bias_address = self._bias.data_ptr() if self._bias is not None else None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """See `LinearWeight`."""
+        rows = len(x)
+        if rows > MOST_ROWS or x.dtype != torch.bfloat16:
+            return self._packed(x)
+        x = x.contiguous()
+        outs, ins = self.shape
+        product = torch.empty(rows, outs, dtype=torch.bfloat16)
+        self._few_rows(
+            x.data_ptr(), rows, ins, self._address, outs, self._bias_address, product.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return product
+
+
+def can_stream(packed: PackedLinear) -> bool:
+    """Whether the matrix lies as the kernel reads it."""
+    outs, ins = packed.shape
+    return (
+        packed.dtype == torch.bfloat16
+        and outs % _BLOCK == 0
+        and ins % _BLOCK == 0
+        and _layout_is_known()
+    )
+
+
+@functools.cache
+def _layout_is_known() -> bool:
+    """Whether oneDNN packs as the kernel reads, ``[out / 64][in / 2][64][2]``: it is not documented."""
+    outs, ins = 2 * _BLOCK, 2 * _BLOCK
+    numbers = torch.arange(outs * ins, dtype=torch.int16).view(outs, ins)  # no NaN among them
+    packed = torch.ops.mkldnn._reorder_linear_weight(numbers.view(torch.bfloat16), None)
+    address, size = packed_range(packed)
+    if size != 2 * outs * ins:
+        return False
+    raw = torch.frombuffer(bytearray(ctypes.string_at(address, size)), dtype=torch.int16)
+    expected = numbers.view(-1, _BLOCK, ins // 2, 2).transpose(1, 2).flatten()
+    return bool(torch.equal(raw, expected))
