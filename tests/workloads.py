@@ -24,7 +24,7 @@ class Scripted:
     def __init__(self, length: int) -> None:
         self.left = length
 
-    def accept(self, token: int, record: object = None) -> None:
+    def accept(self, token: int) -> None:
         """See `SamplingState.accept`."""
         self.left -= 1
 

@@ -126,3 +126,64 @@ async def test_engine_that_fails_ends_all_answers_and_says_so(
     with pytest.raises(EngineClosed, match="ZeroDivisionError"):
         await running.submit("the", GREEDY)
     assert not running.is_alive
+
+
+async def test_streams_piece_by_piece_and_may_be_aborted_by_id(running: AsyncEngine) -> None:
+    seen = []
+    async for piece in running.stream("the", LONG, request_id="mine"):
+        seen.append(piece)
+        if len(seen) == 2:
+            running.abort("mine")
+    assert seen[-1].finish_reason == "abort"
+    await until_idle(running)
+
+
+async def test_answer_that_has_ended_does_not_end_a_later_one_of_its_id(
+    running: AsyncEngine,
+) -> None:
+    first = await running.submit("the", GREEDY, request_id="a")
+    await read(first)
+    async with asyncio.timeout(10):
+        while "a" in running._jobs:
+            await asyncio.sleep(0.005)
+    second = await running.submit("the", GREEDY, request_id="a")
+    first.close()
+    pieces = [piece async for piece in second]
+    assert pieces[-1].finish_reason == "length"
+
+
+async def test_same_id_twice_at_once_is_refused(running: AsyncEngine) -> None:
+    async with await running.submit("the", LONG, request_id="a"):
+        with pytest.raises(InvalidRequest, match="an id of its own"):
+            await running.submit("the", LONG, request_id="a")
+
+
+async def test_choices_count_as_those_who_wait(text_checkpoint: Path) -> None:
+    engine = AsyncEngine(Engine.from_pretrained(text_checkpoint), max_waiting=4)
+    with pytest.raises(EngineBusy):
+        await engine.submit("the", SamplingParams(n=5))
+    await asyncio.to_thread(engine.close)
+
+
+async def test_caller_whose_mailbox_breaks_harms_nobody_else(running: AsyncEngine) -> None:
+    broken = await running.submit("the", LONG)
+    broken.job.deliver = lambda _: 1 / 0
+    assert await read(await running.submit("the", GREEDY))
+    assert running.is_alive
+    await until_idle(running)
+
+
+async def test_text_thread_that_dies_ends_all_answers_and_says_so(
+    running: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = await running.submit("the", LONG)
+    monkeypatch.setattr(running, "_forget_finished", lambda: 1 / 0)
+    with pytest.raises(EngineClosed, match="ZeroDivisionError"):
+        await read(answer)
+    assert not running.is_alive
+
+
+async def test_one_refused_prompt_refuses_them_all(running: AsyncEngine) -> None:
+    with pytest.raises(InvalidRequest):
+        await running.submit_all(["the", ""], GREEDY)
+    assert not running.engine.scheduler.has_work

@@ -253,3 +253,79 @@ def test_closed_engine_takes_nothing_more(checkpoint: Path) -> None:
         list(stream)
     with pytest.raises(EngineClosed):
         engine.generate(["the"], GREEDY)
+
+
+def test_tap_that_changes_the_shape_is_refused(checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(checkpoint)
+    from modcore.errors import InvalidRequest
+
+    with pytest.raises(InvalidRequest, match="keep the shape"):
+        engine.logits([1, 2, 3], {"layers.0.k": lambda x: x[:1]})
+
+
+@pytest.mark.parametrize(
+    "point", ["embed", "layers.0.attn_in", "layers.0.q", "layers.0.k", "logits"]
+)
+def test_tap_may_answer_in_another_dtype(checkpoint: Path, point: str) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="bfloat16")
+    plain = engine.logits([1, 2, 3])
+    same = engine.logits([1, 2, 3], {point: lambda x: x.float().clone()})
+    assert torch.equal(same, plain)
+
+
+def test_interrupt_within_a_step_ends_its_requests_and_leaves_the_engine_whole(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="float32")
+    expected = engine.generate(["the"], GREEDY)[0].token_ids
+    jobs = [engine.prepare("the", GREEDY), engine.prepare("fox", GREEDY)]
+    for job in jobs:
+        engine.submit(job)
+    engine.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.model, "forward", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.step()
+    engine.step()
+    assert all(job.error for job in jobs)
+    assert engine.stats().kv_tokens_used == 0
+    assert engine.generate(["the"], GREEDY)[0].token_ids == expected
+
+
+def test_choices_that_share_nothing_do_not_wait_for_each_other(checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="float32", prefix_cache=False)
+    job = engine.prepare(ids(40, 1), SamplingParams(n=3, max_tokens=8))
+    engine.submit(job)
+    engine.step()
+    assert engine.stats().running == 3
+    engine.abort(job)
+
+
+def test_tokens_without_text_stream_one_by_one(write_checkpoint: Callable[..., Path]) -> None:
+    engine = Engine.from_pretrained(write_checkpoint(llama_config()), dtype="float32")
+    assert len(list(engine.stream([1, 2, 3], GREEDY))) == 24
+
+
+def test_prefix_metrics_count_each_request_once(checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="float32", kv_tokens=120)
+    engine.generate([ids(50, place) for place in range(8)], GREEDY)
+    assert engine.stats().prefix_query_tokens_total == 400
+
+
+def test_dynamic_positions_give_the_log_probabilities_of_the_whole_prompt(
+    write_checkpoint: Callable[..., Path],
+) -> None:
+    config = llama_config(
+        max_position_embeddings=32,
+        rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+    )
+    engine = Engine.from_pretrained(write_checkpoint(config), dtype="float32")
+    engine.scheduler.chunks = Chunks(8, 8)
+    prompt = ids(30, 1)
+    params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+    got = engine.generate([prompt], params)[0].prompt_logprobs
+    table = engine.logits(prompt).log_softmax(-1)
+    assert got is not None
+    for place, record in enumerate(got[1:], 1):
+        assert record is not None
+        assert record.logprob == pytest.approx(float(table[place - 1, prompt[place]]), abs=1e-4)

@@ -162,7 +162,7 @@ def test_weights_get_huge_pages_where_the_machine_has_them() -> None:
     before = huge_bytes()
     pages.request(made)
     pages.wait()
-    assert huge_bytes() - before > 0.5 * packed_range(made._weight)[1]
+    assert huge_bytes() - before > 0.5 * packed_range(made.weight)[1]
 
 
 def huge_bytes() -> int:

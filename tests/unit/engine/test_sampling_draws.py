@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modcore.engine import SamplingParams
-from modcore.engine.sampling import SamplingState, best_choices, final_distribution, sample
+from modcore.engine.sampling import SamplingState, final_distribution, sample
 from modcore.engine.sampling.draw import draw
 from modcore.errors import InvalidRequest, StepFailed
 
@@ -171,12 +171,10 @@ def test_records_come_where_they_are_asked_for() -> None:
     sampled = sample(logits, states)
     assert [None if each is None else len(each.top) for each in sampled.logprobs] == [None, 0, 3, 0]
     for row in (1, 2, 3):
-        record, total = sampled.logprobs[row], sampled.cumulative_logprobs[row]
+        record = sampled.logprobs[row]
         assert record is not None
         assert record.token_id == sampled.tokens[row]
-        assert total == record.logprob
-        states[row].accept(record.token_id, record)
-        assert states[row].cumulative_logprob == record.logprob
+        states[row].accept(record.token_id)
 
 
 def test_records_show_the_models_own_distribution() -> None:
@@ -187,10 +185,3 @@ def test_records_show_the_models_own_distribution() -> None:
     assert record.token_id == 4
     assert record.logprob == pytest.approx(float(logits.log_softmax(-1)[0, 4]), abs=1e-5)
     assert record.top[0][0] == int(logits.argmax())
-
-
-def test_best_choices_are_the_likeliest_per_token() -> None:
-    states = [state(seed=index, best_of=3) for index in range(3)]
-    for each, (total, generated) in zip(states, [(-4.0, 2), (-5.0, 5), (-9.0, 1)], strict=True):
-        each.cumulative_logprob, each.generated = total, generated
-    assert best_choices(states, 2) == [1, 0]

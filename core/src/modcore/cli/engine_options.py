@@ -40,6 +40,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": int,
         "help": "the most tokens of a prompt and its answer (default: the checkpoint's)",
     },
+    "lengths": {
+        "metavar": "HOW",
+        "help": "how long answers are expected to become: full (all they may, default) or past-future "
+        "(as those seen before)",
+    },
     "prefix_cache": {
         "flag": "--no-prefix-cache",
         "action": "store_false",

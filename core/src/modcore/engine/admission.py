@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
+from modcore.errors import InvalidRequest
+
 
 def peak_tokens(requests: Iterable[tuple[int, int]]) -> int:
     """The most rows in use at once, when each request has `held` rows and will write `rest` more.
@@ -52,6 +54,15 @@ class FullLength:
 
     def observe(self, length: int) -> None:
         """See `LengthEstimator.observe`."""
+
+
+def length_estimator(name: str, seed: int = 0) -> LengthEstimator:
+    """The estimator called `name`: ``full`` or ``past-future``; raises InvalidRequest for another."""
+    if name == "full":
+        return FullLength()
+    if name == "past-future":
+        return PastFuture(seed)
+    raise InvalidRequest(f"lengths is {name!r}; it has to be full or past-future.", param="lengths")
 
 
 class PastFuture:

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import uuid
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,7 +50,7 @@ class AsyncEngine:
     @property
     def is_alive(self) -> bool:
         """Whether requests are taken and answered."""
-        return self._closed is None and self._thread.is_alive()
+        return self._closed is None and self._thread.is_alive() and self._writer.is_alive()
 
     async def stream(
         self,
@@ -83,30 +83,62 @@ class AsyncEngine:
         Raises InvalidRequest here, before anything is generated, EngineBusy when too many wait, and
         EngineClosed when the engine has been shut down.
         """
+        (answer,) = await self.submit_all(
+            [prompt], params, request_id=request_id, priority=priority
+        )
+        return answer
+
+    async def submit_all(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+    ) -> list[Answer]:
+        """Queue all of `prompts`, or none when one of them is refused; raises what `submit` raises."""
+        self._verify_room(len(prompts) * params.choices)
         # Tokenizing a long prompt takes a while; the event loop has other callers.
-        job = await asyncio.to_thread(self.engine.prepare, prompt, params, priority)
-        request_id = uuid.uuid4().hex if request_id is None else request_id
+        jobs = await asyncio.to_thread(
+            lambda: [self.engine.prepare(prompt, params, priority) for prompt in prompts]
+        )
         with self._changed:
-            if self._closed:
-                raise self._closed
-            if request_id in self._jobs:
-                raise InvalidRequest(
-                    f"A request {request_id!r} is running; give each an id of its own.",
-                    param="request_id",
-                )
-            if len(self._submitted) + len(self.engine.scheduler.waiting) >= self.max_waiting:
-                raise EngineBusy(f"{self.max_waiting} requests are waiting; try again later.")
-            answer = Answer(self, request_id, job)
-            self._jobs[request_id] = job
-            self._submitted.append(job)
-            self._changed.notify()
+            self._verify_room(len(prompts) * params.choices)
+            return [
+                self._queue(job, uuid.uuid4().hex if request_id is None else request_id)
+                for job in jobs
+            ]
+
+    def _verify_room(self, count: int) -> None:
+        if self._closed:
+            raise self._closed
+        submitted = sum(len(job.requests) for job in list(self._submitted))
+        if submitted + len(self.engine.scheduler.waiting) + count > self.max_waiting:
+            raise EngineBusy(f"{self.max_waiting} requests are waiting; try again later.")
+
+    def _queue(self, job: Job, request_id: str) -> Answer:
+        if request_id in self._jobs:
+            raise InvalidRequest(
+                f"A request {request_id!r} is running; give each an id of its own.",
+                param="request_id",
+            )
+        answer = Answer(self, request_id, job)
+        self._jobs[request_id] = job
+        self._submitted.append(job)
+        self._changed.notify()
         return answer
 
     def abort(self, request_id: str) -> None:
         """End a request before the next step; harmless when it has ended. Never waits for a step."""
         with self._changed:
-            job = self._jobs.pop(request_id, None)
+            job = self._jobs.get(request_id)
             if job:
+                self._abort_job(request_id, job)
+
+    def _abort_job(self, request_id: str, job: Job) -> None:
+        with self._changed:
+            if self._jobs.get(request_id) is job:  # and not a later one of the same id
+                del self._jobs[request_id]
                 self._aborted.append(job)
                 self._changed.notify()
 
@@ -131,9 +163,7 @@ class AsyncEngine:
                 self.engine.stepper.compute()
                 self._has_tokens.set()
         except BaseException as error:  # whatever it is, nobody may wait for this thread in vain
-            reason = EngineClosed(f"The engine has failed: {type(error).__name__}: {error}")
-            reason.__cause__ = error
-            self._shut_down(reason)
+            self._shut_down(_failed(error))
         finally:
             self._end_all()
 
@@ -159,16 +189,21 @@ class AsyncEngine:
         return True
 
     def _write(self) -> None:
-        while not self._is_over:
-            self._has_tokens.wait()
-            self._has_tokens.clear()
-            self.engine.stepper.write()
-            self._forget_finished()
+        try:
+            while not self._is_over:
+                self._has_tokens.wait()
+                self._has_tokens.clear()
+                self.engine.stepper.write()
+                self._forget_finished()
+        except BaseException as error:
+            self._shut_down(_failed(error))
 
     def _forget_finished(self) -> None:
         with self._changed:
-            for request_id in [name for name, job in self._jobs.items() if job.is_done]:
-                del self._jobs[request_id]
+            # A copy: an answer that is collected meanwhile takes its job out.
+            for request_id, job in list(self._jobs.items()):
+                if job.is_done:
+                    self._jobs.pop(request_id, None)
 
     def _end_all(self) -> None:
         with self._changed:
@@ -183,6 +218,12 @@ class AsyncEngine:
         self._has_tokens.set()
 
 
+def _failed(error: BaseException) -> EngineClosed:
+    reason = EngineClosed(f"The engine has failed: {type(error).__name__}: {error}")
+    reason.__cause__ = error
+    return reason
+
+
 class Answer:
     """The pieces of one answer: an async iterator, and a context manager that ends the request.
 
@@ -195,7 +236,7 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Piece | ModcoreError] = asyncio.Queue()
         self._finished = False
-        self._abort = weakref.finalize(self, engine.abort, request_id)
+        self._abort = weakref.finalize(self, engine._abort_job, request_id, job)
         self._abort.atexit = False
         mailbox = weakref.WeakMethod(self._put)
         job.deliver = lambda item: put(item) if (put := mailbox()) else None

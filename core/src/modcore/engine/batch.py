@@ -16,10 +16,11 @@ def make_batch(
     state_class: type[InferStateInfo],
     memory: MemoryManager,
     table: RequestTable,
+    decode_size: int,
 ) -> tuple[torch.Tensor, InferStateInfo]:
     """The ids of all tokens that have a row without content yet, and the state that goes with them.
 
-    Those of `requests` that read one token have to come first.
+    The first `decode_size` of `requests` have one new token each.
     """
     lengths = [request.rows_held for request in requests]
     starts = [request.rows_filled for request in requests]
@@ -37,11 +38,10 @@ def make_batch(
         owner = torch.repeat_interleave(torch.arange(len(requests)), counts)  # [T]
         offset = torch.arange(len(ids)) - b_start_loc[owner]
         position_ids = torch.tensor(starts)[owner] + offset
-    decode = sum(1 for low, high in zip(starts, lengths, strict=True) if high - low == 1)
     device = memory.keys.device
     state = state_class(
         batch_size=len(requests),
-        decode_size=decode,
+        decode_size=decode_size,
         total_token_num=len(ids),
         max_len_in_batch=max(lengths),
         new_tokens=counts.tolist(),

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 
 from modcore.checkpoint import checkpoint_directory
-from modcore.engine.admission import LengthEstimator
+from modcore.engine.admission import LengthEstimator, length_estimator
 from modcore.engine.answers import Generation, Piece
 from modcore.engine.building import build_model
 from modcore.engine.job import Collector, Job
@@ -47,12 +47,13 @@ class Engine:
         chunks: Chunks = Chunks(),  # noqa: B008  frozen
     ) -> None:
         self.model = model
-        self.preparer = Preparer(model, prompts)
+        shares_prompts = prefix_cache and model.keys_are_reusable
+        self.preparer = Preparer(model, prompts, shares_prompts=shares_prompts)
         memory = model.mem_manager
         self.scheduler = Scheduler(
             memory,
             RequestTable(model.options.max_batch),
-            cache=PrefixCache(memory) if prefix_cache and model.keys_are_reusable else None,
+            cache=PrefixCache(memory) if shares_prompts else None,
             lengths=lengths if model.keys_are_reusable else None,
             chunks=chunks,
         )
@@ -69,7 +70,7 @@ class Engine:
         max_batch: int = 64,
         context_length: int | None = None,
         prefix_cache: bool = True,
-        lengths: LengthEstimator | None = None,
+        lengths: str | LengthEstimator = "full",
     ) -> Self:
         """The engine for the checkpoint directory `path`.
 
@@ -77,12 +78,14 @@ class Engine:
         name registered variants of the family's parts, such as ``int8``; `kv_tokens` bounds the
         tokens in the KV cache (default: as many as fit); `max_batch` those decoded together;
         `context_length` bounds prompt and answer together (default: what the checkpoint says);
-        `prefix_cache` keeps what has been read for prompts that begin alike; `lengths` estimates
-        how long answers become (see `engine.admission`).
+        `prefix_cache` keeps what has been read for prompts that begin alike; `lengths` says how
+        long answers are expected to become: ``full``, ``past-future`` or an estimator of your own (see
+        `engine.admission`).
 
         Raises CheckpointError when the checkpoint cannot be used, ModelNotServed when no installed
         plugin serves it, PluginError when the plugin is broken, InvalidRequest for a wrong option.
         """
+        estimator = length_estimator(lengths) if isinstance(lengths, str) else lengths
         directory = checkpoint_directory(path)
         options = BuildOptions(
             path=directory,
@@ -95,7 +98,7 @@ class Engine:
         )
         prompts = PromptReader(directory)
         prompts.load_ahead()
-        return cls(build_model(options), prompts, prefix_cache=prefix_cache, lengths=lengths)
+        return cls(build_model(options), prompts, prefix_cache=prefix_cache, lengths=estimator)
 
     @property
     def max_length(self) -> int:
@@ -157,11 +160,13 @@ class Engine:
         collector = Collector(job)
         self.submit(job)
         try:
-            while not job.is_done or collector.pieces:
-                pieces, collector.pieces = collector.pieces, []
-                yield from pieces
-                if not job.is_done:
-                    self.step()
+            while True:
+                is_done = job.is_done  # asked first: a piece may come in between
+                while collector.pieces:
+                    yield collector.pieces.popleft()
+                if is_done:
+                    break
+                self.step()
             if job.error:
                 raise job.error
         finally:

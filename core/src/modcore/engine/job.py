@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from modcore.engine.answers import Choice, FinishReason, Generation, Piece, Usage
 from modcore.engine.request import Moments, Request
-from modcore.engine.sampling import TokenLogprob, best_choices
+from modcore.engine.sampling import TokenLogprob
 from modcore.engine.transcript import Transcript
 from modcore.errors import ModcoreError, StepFailed
 
@@ -80,29 +81,31 @@ class Job:
             self.fail(step_failed(error))
             return
         if piece:
-            event.request.was_stopped = piece.finish_reason is not None
+            if piece.finish_reason:
+                event.request.was_stopped = True
             self._show(piece)
 
     def note_prompt(self, place: int, records: Sequence[TokenLogprob]) -> None:
         """Keep the log probabilities of the prompt's tokens behind `place`."""
-        known = (self.prompt_logprobs or [None])[: place + 1]  # a paused prompt is read again
-        self.prompt_logprobs = [*known, *records]
+        known = self.prompt_logprobs or [None]
+        if len(known) < place + 1 + len(records):  # a paused prompt is read again
+            self.prompt_logprobs = [*known[: place + 1], *records]
 
     def _show(self, piece: Piece) -> None:
-        self.is_done = all(transcript.is_done for transcript in self._transcripts.values())
+        is_last = all(transcript.is_done for transcript in self._transcripts.values())
         if self.wanted == len(self.requests):
-            self.deliver(replace(piece, usage=self.usage) if self.is_done else piece)
-            return
-        self._held_back[piece.index].add(piece)
-        if self.is_done:
-            self._deliver_best()
+            self.deliver(replace(piece, usage=self.usage) if is_last else piece)
+        else:
+            self._held_back[piece.index].add(piece)
+            if is_last:
+                self._deliver_best()
+        self.is_done = is_last  # once all is delivered: whoever waits for it finds the last piece
 
     def _deliver_best(self) -> None:
         """The likeliest answers of all that were written (`best_of`)."""
-        best = best_choices([request.sampling for request in self.requests], self.wanted)
-        for index, place in enumerate(best):
-            request = self.requests[place]
-            choice = self._held_back[self._transcripts[request].index]
+        best = sorted(self._transcripts.values(), key=lambda each: -each.mean_logprob)
+        for index, transcript in enumerate(best[: self.wanted]):
+            choice = self._held_back[transcript.index]
             usage = self.usage if index == self.wanted - 1 else None
             self.deliver(
                 Piece(
@@ -119,10 +122,11 @@ class Job:
         """End the job with `error`; does nothing when it has ended."""
         if self.is_done:
             return
-        self.error, self.is_done = error, True
+        self.error = error
         for request in self.requests:
             request.was_stopped = True
         self.deliver(error)
+        self.is_done = True
 
 
 class Collector:
@@ -130,7 +134,7 @@ class Collector:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.pieces: list[Piece] = []
+        self.pieces: deque[Piece] = deque()
         job.deliver = self._put
 
     def _put(self, item: Piece | ModcoreError) -> None:
@@ -144,7 +148,7 @@ class Collector:
         return as_generation(self.pieces, self.job)
 
 
-def as_generation(pieces: Sequence[Piece], job: Job) -> Generation:
+def as_generation(pieces: Iterable[Piece], job: Job) -> Generation:
     """The answer whose pieces have all come."""
     choices = [Choice(index) for index in range(job.wanted)]
     for piece in pieces:
@@ -152,7 +156,7 @@ def as_generation(pieces: Sequence[Piece], job: Job) -> Generation:
     return Generation(choices, job.usage, job.prompt_logprobs)
 
 
-def step_failed(error: Exception) -> StepFailed:
+def step_failed(error: BaseException) -> StepFailed:
     """What a caller is told of `error`, which is its cause."""
     failure = StepFailed(f"The step failed: {type(error).__name__}: {error}")
     failure.__cause__ = error

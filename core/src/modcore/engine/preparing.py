@@ -18,8 +18,11 @@ from modcore.errors import InvalidRequest, ModcoreError
 class Preparer:
     """Makes jobs for `model`; safe from any thread, and it never waits for a step."""
 
-    def __init__(self, model: TpPartBaseModel, prompts: PromptReader) -> None:
+    def __init__(
+        self, model: TpPartBaseModel, prompts: PromptReader, *, shares_prompts: bool
+    ) -> None:
         self.model = model
+        self.shares_prompts = shares_prompts
         self.prompts = prompts
         self.eos_token_ids = self.prompts.eos_token_ids()
 
@@ -37,6 +40,7 @@ class Preparer:
         self.verify(ids, room=1)
         rest = self.capacity - len(ids)
         limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
+        shares = params.prefix_cache and self.shares_prompts
         requests: list[Request] = []
         for index in range(params.choices):
             request = Request(
@@ -44,8 +48,8 @@ class Preparer:
                 limit,
                 self._sampling(params, ids, index),
                 priority=priority,
-                leader=requests[0] if requests else None,
-                uses_prefix_cache=params.prefix_cache and params.prompt_logprobs is None,
+                leader=requests[0] if requests and shares else None,
+                uses_prefix_cache=shares,
                 reads_at_once=not self.model.keys_are_reusable,
                 prompt_logprobs=None if requests else params.prompt_logprobs,
             )

@@ -69,6 +69,11 @@ class PrefixCache:
         """Rows that could be given back now."""
         return self.tokens - self.held_tokens
 
+    def count(self, asked: int, found: int) -> None:
+        """A request starts: of `asked` tokens, `found` were here."""
+        self.queried_tokens += asked
+        self.hit_tokens += found
+
     def match(self, ids: Ids) -> Match:
         """The longest beginning of `ids` that the tree holds."""
         node, rows, place = self.root, [_NO_ROWS], 0

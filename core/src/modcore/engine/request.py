@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from modcore.engine.answers import FinishReason
 from modcore.engine.radix import Node
-from modcore.engine.sampling import SamplingState, TokenLogprob
+from modcore.engine.sampling import SamplingState
 from modcore.errors import ModcoreError
 
 
@@ -114,7 +114,7 @@ class Request:
         """Whether it writes no more."""
         return self.was_stopped or self.finish_reason is not None or self.error is not None
 
-    def accept(self, token: int, logprob: TokenLogprob | None = None) -> None:
+    def accept(self, token: int) -> None:
         """Take the next token; decides whether it ends the answer.
 
         Raises StepFailed when the request's grammar does not allow it.
@@ -122,7 +122,7 @@ class Request:
         self.moments.write()
         ends = self.sampling.ends(token)
         self.tokens.append(token)
-        self.sampling.accept(token, logprob)
+        self.sampling.accept(token)
         self.has_end_token = ends
         if ends or self.sampling.is_complete:
             self.finish_reason = "stop"

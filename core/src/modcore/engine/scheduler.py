@@ -42,7 +42,7 @@ class Chunks:
 
 @dataclass(slots=True)
 class StepPlan:
-    """The requests of one step, those that read one token first.
+    """The requests of one step: those in `decode` have one new token each.
 
     Each computes its tokens from `rows_filled` up to `rows_held`.
     """
@@ -153,6 +153,9 @@ class Scheduler:
             self._forget(request)
             return False
         request.moments.start()
+        if self.cache and request.node and not request.was_paused:
+            self.cache.count(request.prompt_length, len(known))
+            request.cached_tokens = len(known)
         request.line = self.table.alloc()
         self.table.put(request.line, 0, known)
         request.rows_held = request.rows_filled = len(known)
@@ -175,8 +178,8 @@ class Scheduler:
         count = request.tokens_to_read
         if not request.reads_at_once:
             count = min(count, budget)
-        if request.prompt_logprobs is not None:  # the logits of a whole prompt are gigabytes
-            count = min(count, self.chunks.busy)
+            if request.wants_prompt_logprobs:  # the logits of a whole prompt are gigabytes
+                count = min(count, self.chunks.busy)
         if not self._extend(request, count):
             return 0
         (step.prefill if count > 1 else step.decode).append(request)
@@ -227,20 +230,20 @@ class Scheduler:
 
         The last token is always computed: its logits are what the answer goes on from.
         """
-        if self.cache is None or not request.uses_prefix_cache:
+        reads_all = request.prompt_logprobs is not None
+        if self.cache is None or not request.uses_prefix_cache or reads_all:
             return torch.empty(0, dtype=torch.int64)
         match = self.cache.match(_ids(request, len(request.tokens) - 1))
-        if not request.was_paused:
-            self.cache.queried_tokens += request.prompt_length
-            self.cache.hit_tokens += len(match.rows)
-            request.cached_tokens = len(match.rows)
         self.cache.hold(match.node)
         request.node, request.rows_shared = match.node, len(match.rows)
         return match.rows
 
     def _share(self, request: Request) -> None:
-        """Hand the filled rows to the cache, and hold them there."""
-        if self.cache is None or not request.uses_prefix_cache:
+        """Hand the filled rows to the cache, and hold them there.
+
+        Not before the prompt has been read: until its logits have been seen, it may be spoiled.
+        """
+        if self.cache is None or not request.uses_prefix_cache or not request.has_read_prompt:
             return
         filled = request.rows_filled
         line = self.table.rows[request.line]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from modcore.engine.memory import MemoryManager
+from modcore.errors import InvalidRequest
 
 #: Reads, and may replace, the tensor at a named point.
 Tap = Callable[[torch.Tensor], torch.Tensor]
@@ -64,4 +65,13 @@ class InferStateInfo:
         if not self.taps:
             return tensor
         tap = self.taps.get(name)
-        return tap(tensor) if tap else tensor
+        if tap is None:
+            return tensor
+        replacement = tap(tensor)
+        if replacement.shape != tensor.shape:
+            raise InvalidRequest(
+                f"The tap at {name!r} made {list(replacement.shape)} of {list(tensor.shape)}; "
+                "it has to keep the shape.",
+                param="taps",
+            )
+        return replacement.to(tensor.dtype).contiguous()  # the kernels take it as it lies

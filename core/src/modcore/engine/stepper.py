@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -59,8 +60,10 @@ class Stepper:
         """End what still runs with an error, and take nothing new; harmless when it is closed."""
         with self._lock:
             self._is_closed = True
-            for job in set(self.jobs.values()):
-                self.abort(job, EngineClosed("The engine has been closed."))
+            jobs = set(self.jobs.values())
+        for job in jobs:
+            self.abort(job, EngineClosed("The engine has been closed."))
+        with self._lock:
             self.scheduler.clear()
 
     def compute(self) -> None:
@@ -68,20 +71,32 @@ class Stepper:
         with self._lock:
             for request in [each for each in self.jobs if each.was_stopped]:
                 self._end(request)
-            requests = self.scheduler.plan().requests
+            plan = self.scheduler.plan()
+            requests = plan.requests
             try:
                 if requests:
-                    self._advance(requests)
-            except Exception as error:
+                    self._advance(requests, len(plan.decode))
+            except BaseException as error:  # an interrupt, too, leaves rows half filled
                 for request in requests:
                     self._fail(request, step_failed(error))
+                if not isinstance(error, Exception):
+                    raise
 
     def write(self) -> None:
         """Turn the tokens that steps have left into text, and deliver it."""
-        with self._writing:
-            while self._events:
-                job, event = self._events.popleft()
-                job.handle(event)
+        while self._events and self._writing.acquire(blocking=False):  # else somebody does
+            try:
+                while self._events:
+                    self._handle(*self._events.popleft())
+            finally:
+                self._writing.release()
+
+    def _handle(self, job: Job, event: Event) -> None:
+        try:
+            job.handle(event)
+        except Exception as error:  # of whoever takes the pieces: no other job has to do with it
+            with contextlib.suppress(Exception):
+                job.fail(step_failed(error))
 
     def read_whole(self, request: Request, taps: Mapping[str, Tap]) -> torch.Tensor:
         """The logits of all tokens of `request`, which writes nothing; ``[len, vocab]`` float32."""
@@ -92,7 +107,7 @@ class Stepper:
                     raise ModcoreError(
                         "The KV cache is taken by running requests; wait for them to end."
                     )
-                ids, state = self._batch([request])
+                ids, state = self._batch([request], decode_size=0)
                 state.logit_index = torch.arange(len(ids), device=ids.device)
                 state.taps = dict(taps)
                 # A copy outside inference mode: the caller may change it in place.
@@ -117,8 +132,8 @@ class Stepper:
             preemptions_total=scheduler.preemptions,
         )
 
-    def _advance(self, requests: list[Request]) -> None:
-        ids, state = self._batch(requests)
+    def _advance(self, requests: list[Request], decode_size: int) -> None:
+        ids, state = self._batch(requests, decode_size)
         readers = [each for each in requests if each.wants_prompt_logprobs]
         writers = [each for each in requests if each.rows_held == len(each.tokens)]
         state.logit_index = self._logit_index(requests, readers, writers, state)
@@ -173,7 +188,7 @@ class Stepper:
         self._prompt_tokens += 0 if request.written else request.prompt_length
         self._generation_tokens += 1
         try:
-            request.accept(token, logprob)
+            request.accept(token)
         except ModcoreError as error:
             self._fail(request, error)
             return
@@ -182,9 +197,11 @@ class Stepper:
         if request.is_done:
             self._end(request)
 
-    def _batch(self, requests: list[Request]) -> tuple[torch.Tensor, InferStateInfo]:
-        scheduler = self.scheduler
-        return make_batch(requests, self.model.infer_state_class, scheduler.memory, scheduler.table)
+    def _batch(
+        self, requests: list[Request], decode_size: int
+    ) -> tuple[torch.Tensor, InferStateInfo]:
+        memory, table = self.scheduler.memory, self.scheduler.table
+        return make_batch(requests, self.model.infer_state_class, memory, table, decode_size)
 
     def _fail(self, request: Request, error: ModcoreError) -> None:
         request.error = error

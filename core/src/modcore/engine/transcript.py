@@ -28,6 +28,7 @@ class Transcript:
         self.index = index
         self.length = 0  # tokens, the one that ended it included
         self.is_done = False
+        self._logprob_sum = 0.0
         self._detokenizer = detokenizer
         self._stops = StopStrings(stops)
         self._min_tokens = min_tokens
@@ -48,8 +49,10 @@ class Transcript:
         """
         self.length += 1
         self._token_ids.append(token)
-        if self._logprobs is not None and logprob is not None:
-            self._logprobs.append(logprob)
+        if logprob is not None:
+            self._logprob_sum += logprob.logprob
+            if self._logprobs is not None:
+                self._logprobs.append(logprob)
         if not is_text:
             return self._last(reason or "stop")
         text = self._detokenizer.push(token) if self._detokenizer else ""
@@ -58,13 +61,18 @@ class Transcript:
             return self._show(text, "stop")
         if reason:
             return self._last(reason, text)
-        return self._show(text) if text else None
+        return self._show(text) if text or self._detokenizer is None else None
 
     def _scan(self, text: str) -> tuple[str, bool]:
         """What may be shown of `text`, and whether a stop string ends the answer."""
         if self.length <= self._min_tokens:
             return text, False
         return self._stops.push(text)
+
+    @property
+    def mean_logprob(self) -> float:
+        """The log probability of the answer, a token; where the tokens came with theirs."""
+        return self._logprob_sum / max(1, self.length)
 
     def abort(self) -> Piece:
         """End the answer as it is."""

@@ -67,7 +67,8 @@ def _response_format(name: str, value: Any) -> Format | None:
 
 
 def _structured_outputs(name: str, value: Any) -> Format | None:
-    given = {key: item for key, item in _need(Mapping, name, value, "an object").items() if item}
+    items = _need(Mapping, name, value, "an object").items()
+    given = {key: item for key, item in items if item is not None and item is not False}
     if not given:
         return None
     (key, item), *others = given.items()
@@ -82,7 +83,9 @@ def _structured_outputs(name: str, value: Any) -> Format | None:
 
 def _any_of(name: str, choices: Any) -> str:
     """An expression that only `choices` match."""
-    if not all(isinstance(each, str) for each in _need(list, name, choices, "a list of choices")):
+    if not _need(list, name, choices, "a list of choices"):
+        _refuse(name, "has no choice; give at least one.")
+    if not all(isinstance(each, str) for each in choices):
         _refuse(name, "has a choice that is no string.")
     return "|".join(f"(?:{_META.sub(_escape, each)})" for each in choices)
 

@@ -39,21 +39,10 @@ class Served:
     async def submit(
         self, prompts: Sequence[Prompt], params: SamplingParams, priority: int = 0
     ) -> list[ObservedAnswer]:
-        """Queue all of `prompts`, or none when one of them is refused.
-
-        Raises what `AsyncEngine.submit` raises.
-        """
-        answers: list[ObservedAnswer] = []
-        try:
-            for prompt in prompts:
-                started = time.monotonic()
-                answer = await self.engine.submit(prompt, params, priority=priority)
-                answers.append(ObservedAnswer(answer, self.metrics, started))
-        except BaseException:
-            for each in answers:
-                each.close()
-            raise
-        return answers
+        """Queue all of `prompts`, or none when one of them is refused; see `AsyncEngine.submit_all`."""
+        started = time.monotonic()
+        answers = await self.engine.submit_all(prompts, params, priority=priority)
+        return [ObservedAnswer(answer, self.metrics, started) for answer in answers]
 
 
 def served_by(request: Request) -> Served:

@@ -26,13 +26,13 @@ class BaseLayerInfer(ABC):
     def context_forward(
         self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
     ) -> torch.Tensor:
-        """A batch's first pass, prefill: all tokens of each prompt."""
+        """A step in which prompts are read: their chunks, behind one token of each running answer."""
 
     @abstractmethod
     def token_forward(
         self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
     ) -> torch.Tensor:
-        """One decode step: one token of each request."""
+        """A step in which every request has one new token."""
 
 
 class PreLayerInfer(BaseLayerInfer):

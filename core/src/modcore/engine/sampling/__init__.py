@@ -10,7 +10,7 @@ from modcore.engine.sampling.grammar import Constraint, GrammarCompiler
 from modcore.engine.sampling.logprobs import TokenLogprob, prompt_logprobs, token_logprobs
 from modcore.engine.sampling.params import SamplingParams
 from modcore.engine.sampling.sampler import Sampled, final_distribution, sample
-from modcore.engine.sampling.state import SamplingState, best_choices
+from modcore.engine.sampling.state import SamplingState
 
 __all__ = [
     "Constraint",
@@ -19,7 +19,6 @@ __all__ = [
     "SamplingParams",
     "SamplingState",
     "TokenLogprob",
-    "best_choices",
     "final_distribution",
     "prompt_logprobs",
     "sample",

@@ -15,8 +15,8 @@ from modcore.engine.sampling.state import SamplingState
 def edit_logits(logits: torch.Tensor, states: Sequence[SamplingState]) -> torch.Tensor:
     """`logits`, ``[batch, vocab]``, with each row's edits: themselves if there are none, else a copy.
 
-    The order is vLLM's and transformers': penalties, `min_tokens`, grammar. Biases come after the
-    penalties (vLLM and transformers add them before), so that a bias is worth what it says.
+    The order is penalties, biases, `min_tokens`, grammar. vLLM and transformers add biases before the
+    penalties; here they come after, so that a bias is worth what it says.
     """
     rows = [row for row, state in enumerate(states) if state.edits_logits]
     if not rows:

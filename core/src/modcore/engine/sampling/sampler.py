@@ -20,12 +20,11 @@ class Sampled:
     """What was chosen, row by row.
 
     A row with an error has the token -1 and no record. `logprobs` holds a record where the sequence
-    asks for one; `cumulative_logprobs` is then that of the answer with the chosen token.
+    asks for one.
     """
 
     tokens: list[int]
     logprobs: list[TokenLogprob | None]
-    cumulative_logprobs: list[float | None]
     errors: list[StepFailed | None]
 
 
@@ -60,11 +59,7 @@ def sample(logits: torch.Tensor, states: Sequence[SamplingState]) -> Sampled:
         token if error is None else -1 for token, error in zip(tokens.tolist(), errors, strict=True)
     ]
     records = _records(logits, states, chosen)
-    totals = [
-        None if record is None else state.cumulative_logprob + record.logprob
-        for state, record in zip(states, records, strict=True)
-    ]
-    return Sampled(chosen, records, totals, errors)
+    return Sampled(chosen, records, errors)
 
 
 def final_distribution(logits: torch.Tensor, states: Sequence[SamplingState]) -> torch.Tensor:

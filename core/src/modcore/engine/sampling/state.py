@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from modcore.engine.sampling.checks import refuse
 from modcore.engine.sampling.counts import TokenCounts
 from modcore.engine.sampling.grammar import Constraint
-from modcore.engine.sampling.logprobs import TokenLogprob
 from modcore.engine.sampling.params import SamplingParams
 
 _DRAWN_AT_ONCE = 32  # random numbers; a call of the generator costs more than the numbers
@@ -42,7 +41,6 @@ class SamplingState:
         self.index = index
         self.constraint = constraint
         self.generated = 0  # tokens accepted so far
-        self.cumulative_logprob = 0.0  # of the accepted tokens, where records came with them
         self._eos_token_ids = frozenset(eos_token_ids)
         self._end_ids = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
@@ -105,14 +103,12 @@ class SamplingState:
             return True
         return self.may_stop and token in self._end_ids
 
-    def accept(self, token: int, record: TokenLogprob | None = None) -> None:
-        """Take the chosen token; `record` is the one that came with it.
+    def accept(self, token: int) -> None:
+        """Take the chosen token.
 
         Raises StepFailed when the grammar does not allow it.
         """
         self.generated += 1
-        if record is not None:
-            self.cumulative_logprob += record.logprob
         if self.counts is not None:
             self.counts.add(token)
         if self.constraint is not None:
@@ -130,19 +126,6 @@ class SamplingState:
     def _seed(self) -> int:
         seed = secrets.randbits(62) if self.params.seed is None else self.params.seed
         return seed + self.index
-
-
-def best_choices(states: Sequence[SamplingState], n: int) -> list[int]:
-    """Which `n` of `states` hold the likeliest answers, the likeliest first.
-
-    By log probability per token, as OpenAI's `best_of`; equal ones keep their order.
-    """
-
-    def mean(place: int) -> float:
-        state = states[place]
-        return state.cumulative_logprob / max(1, state.generated)
-
-    return sorted(range(len(states)), key=mean, reverse=True)[:n]
 
 
 def _counts(
