@@ -92,6 +92,7 @@ class Peer:
     def __init__(self, name: str, python: str, checkpoint: Path, extra: Sequence[str]) -> None:
         self.name = name
         command = [python, str(HERE / RUNNERS[name]), str(checkpoint), *extra]
+        self.command = command
         environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
         self.process = subprocess.Popen(
             [*command, "--serve"],
@@ -138,6 +139,7 @@ def combinations(work: Work, name: str) -> Iterator[tuple[str, str]]:
 
 
 DEFAULT_VARIANTS = {"vllm": "eager"}
+MEMORY = ("modcore", "vllm", "openvino-genai")  # whose memory the goals speak of
 
 
 def label(name: str, quant: str, variant: str) -> str:
@@ -178,6 +180,17 @@ def run(peers: Sequence[Peer], works: Sequence[str], rounds: int) -> dict[str, d
     return results
 
 
+def peak_memory(command: Sequence[str]) -> int | None:
+    """The MB of a fresh process that serves the mixed workload once."""
+    done = subprocess.run(
+        [*command, "--work", "mixed"], capture_output=True, text=True, check=False, timeout=600
+    )
+    try:
+        return int(json.loads(done.stdout.splitlines()[-1])["peak_rss_mb"])
+    except (IndexError, KeyError, ValueError):
+        return None
+
+
 def printed(results: dict[str, dict[str, Any]], limits: dict[str, Any], parameters: float) -> str:
     """The tables as text: the median of each engine, the ratio of ours to it, and the fraction of the limit."""
     lines = [
@@ -196,8 +209,7 @@ def printed(results: dict[str, dict[str, Any]], limits: dict[str, Any], paramete
             ratio = statistics.median(ours["figures"]) / median if ours and ours["figures"] else 0
             part = fraction(key, name, median, limits, parameters)
             lines.append(
-                f"  {name:28} {median:9.4g}  best {best:9.4g}  ours / it {ratio:5.2f}"
-                f"  {part:>5}  {cell['rss_mb']:5d} MB"
+                f"  {name:28} {median:9.4g}  best {best:9.4g}  ours / it {ratio:5.2f}  {part:>5}"
             )
     return "\n".join(lines)
 
@@ -310,12 +322,15 @@ def main() -> None:
             peer.close()
     threads = ("--threads", str(arguments.threads))
     limits = child("limits.py", *threads)
+    memory = {peer.name: peak_memory(peer.command) for peer in peers if peer.name in MEMORY}
     anatomy = child("anatomy.py", str(checkpoint), *threads)
     text = printed(results, limits, read_parameters(checkpoint))
+    text += "\n\npeak memory of a fresh process, mixed workload (MB)\n"
+    text += "\n".join(f"  {name:28} {megabytes}" for name, megabytes in memory.items())
     share = anatomy["share"]["share"]
     text += f"\n\nscheduling and sampling of a step, batch 32: {share:.1%}"
     print(text)
-    everything = {"results": results, "limits": limits, "anatomy": anatomy}
+    everything = {"results": results, "limits": limits, "anatomy": anatomy, "memory": memory}
     (arguments.work_dir / "engine_bench.json").write_text(json.dumps(everything, indent=1))
     (arguments.work_dir / "engine_bench.txt").write_text(text + "\n")
     draw(results, anatomy, arguments.work_dir / "engine_bench.png")
