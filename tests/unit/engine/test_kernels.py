@@ -275,6 +275,20 @@ def test_streamed_linear_is_the_packed_one(rows: int, has_bias: bool) -> None:
     torch.testing.assert_close(linear(wide[:, :128]), linear(wide[:, :128].contiguous()))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 63, 64])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_streamed_int4_is_what_its_numbers_say(rows: int, has_bias: bool) -> None:
+    torch.manual_seed(rows)
+    native = kernels_called("native", torch.bfloat16)
+    weight = torch.randn(192, 128).bfloat16()
+    bias = torch.randn(192).bfloat16() if has_bias else None
+    plain = CpuKernels().pack_linear(weight, bias, "int4")
+    x = torch.randn(rows, 128).bfloat16()
+    ours = native.pack_linear(weight, bias, "int4")
+    torch.testing.assert_close(ours(x).float(), plain(x).float(), rtol=2e-2, atol=2e-1)
+    assert ours.nbytes == plain.nbytes
+
+
 @pytest.mark.parametrize("shape", [(100, 128), (192, 100), (64, 64)])
 def test_other_shapes_are_multiplied_all_the_same(shape: tuple[int, int]) -> None:
     native = kernels_called("native", torch.bfloat16)

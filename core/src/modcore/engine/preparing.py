@@ -94,6 +94,7 @@ class Preparer:
         if self.prompts.has_tokenizer:
             with contextlib.suppress(ModcoreError):
                 self.prompts.encode("a")
+                self.prompts.tokenizer.fast  # noqa: B018  what chat templates need
                 self._grammars.compile(SamplingParams(regex="a"))
 
     @functools.cached_property

@@ -1,14 +1,17 @@
 """The checkpoint's tokenizer: text to ids, chat messages to ids, and ids back to text.
 
-transformers reads it; code in the checkpoint directory is never run.
+transformers reads it, or where that adds nothing the library under it (`plain_tokenizer`); code in the
+checkpoint directory is never run.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modcore.engine.plain_tokenizer import read_plain
 from modcore.errors import CheckpointError, InvalidRequest
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "spiece.model")
@@ -27,35 +30,45 @@ class Tokenizer:
             raise CheckpointError(
                 f"{directory} has no tokenizer (none of {', '.join(_FILES)}); save_pretrained() it there."
             )
+        self.directory = directory
+        self._plain = read_plain(directory)
+        if self._plain is None:
+            self.fast  # noqa: B018  says now what is wrong with it
+
+    @functools.cached_property
+    def fast(self) -> Any:
+        """The tokenizer as transformers reads it, for templates and what works on its vocabulary.
+
+        Raises CheckpointError when it cannot be read.
+        """
         from transformers import AutoTokenizer
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                str(directory), local_files_only=True, trust_remote_code=False
+            return AutoTokenizer.from_pretrained(
+                str(self.directory), local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # whatever the file makes the reader raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"transformers cannot read the tokenizer in {directory} from its config.json, "
+                f"transformers cannot read the tokenizer in {self.directory} from its config.json, "
                 f"tokenizer_config.json and tokenizer.json: {reason}; check these files, or "
                 "save_pretrained() the tokenizer again."
             ) from error
 
     @property
-    def fast(self) -> Any:
-        """The tokenizer as transformers knows it, for what works on its vocabulary."""
-        return self._tokenizer
-
-    @property
     def eos_token_id(self) -> int | None:
         """The token that ends a text, if the tokenizer knows one."""
-        token: int | None = self._tokenizer.eos_token_id
+        if self._plain:
+            return self._plain[1]
+        token: int | None = self.fast.eos_token_id
         return token
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, with the special tokens that the tokenizer adds."""
         _verify_unicode(text)
-        ids: list[int] = self._tokenizer(text)["input_ids"]
+        ids: list[int] = (
+            self._plain[0].encode(text).ids if self._plain else self.fast(text)["input_ids"]
+        )
         return ids
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -63,13 +76,13 @@ class Tokenizer:
 
         Raises InvalidRequest when there is no template or it refuses the messages.
         """
-        if not self._tokenizer.chat_template:
+        if not self.fast.chat_template:
             raise InvalidRequest(
                 "This checkpoint has no chat template, so it cannot take messages; complete a prompt instead.",
                 param="messages",
             )
         try:
-            text = self._tokenizer.apply_chat_template(
+            text = self.fast.apply_chat_template(
                 list(messages), add_generation_prompt=True, tokenize=False
             )
         except Exception as error:  # the template is the checkpoint's and may raise anything
@@ -78,12 +91,15 @@ class Tokenizer:
                 f"The checkpoint's chat template refuses these messages: {reason}", param="messages"
             ) from error
         _verify_unicode(text)
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.fast(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` without special tokens."""
-        text: str = self._tokenizer.decode(
+        if self._plain:
+            plain: str = self._plain[0].decode(list(ids), skip_special_tokens=True)
+            return plain
+        text: str = self.fast.decode(
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text

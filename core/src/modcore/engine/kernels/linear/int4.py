@@ -29,40 +29,40 @@ class Int4Linear:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         rows, columns = self.shape = (weight.shape[0], weight.shape[1])
-        self._weight = torch.empty(rows, columns // 2, dtype=torch.uint8)
-        self._scales = torch.empty(columns // GROUP, rows, 2, dtype=torch.bfloat16)  # and zeros
+        self.weight = torch.empty(rows, columns // 2, dtype=torch.uint8)
+        self.scales = torch.empty(columns // GROUP, rows, 2, dtype=torch.bfloat16)  # and zeros
         for block, codes, scale, zero in to_int4(weight, GROUP):
-            self._weight[block] = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
-            self._scales[:, block, 0] = scale.t()
-            self._scales[:, block, 1] = zero.t()
-        self._bias = bias
-        self.nbytes = self._weight.nbytes + self._scales.nbytes + bias_bytes(bias)
+            self.weight[block] = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
+            self.scales[:, block, 0] = scale.t()
+            self.scales[:, block, 1] = zero.t()
+        self.bias = bias
+        self.nbytes = self.weight.nbytes + self.scales.nbytes + bias_bytes(bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
-        if len(x) < self.MANY or not _layout_is_known():
+        if len(x) < self.MANY or not layout_is_known():
             product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
-                x.contiguous(), self._weight, GROUP, self._scales
+                x.contiguous(), self.weight, GROUP, self.scales
             )
         else:
             product = x.new_empty(len(x), self.shape[0])
             scratch = _Scratch(self.shape[1])
             for rows in row_blocks(self.shape[0]):
                 product[:, rows] = functional.linear(x, self.unpacked(rows, scratch))
-        return product if self._bias is None else product + self._bias
+        return product if self.bias is None else product + self.bias
 
     def unpacked(self, rows: slice, scratch: _Scratch) -> torch.Tensor:
         """`rows` (whole blocks of 64) as bfloat16 ``[rows, in]``; good until `scratch` is used again."""
         # [in / group, rows] each; strided operands would be multiplied one by one
-        scales, zeros = (part.contiguous() for part in self._scales[:, rows].unbind(-1))
-        wide = scratch.wide(rows).copy_(_codes(self._weight[rows], scratch.codes(rows)))
+        scales, zeros = (part.contiguous() for part in self.scales[:, rows].unbind(-1))
+        wide = scratch.wide(rows).copy_(_codes(self.weight[rows], scratch.codes(rows)))
         groups = wide.view(len(scales), GROUP, -1)  # [in / group, group, rows]
         torch.addcmul((zeros - 8 * scales)[:, None], groups, scales[:, None], out=groups)
         return wide.t()
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """See `huge_pages.InMemory`."""
-        yield self._weight.data_ptr(), self._weight.nbytes
+        yield self.weight.data_ptr(), self.weight.nbytes
 
 
 def fits_int4(weight: torch.Tensor) -> bool:
@@ -105,7 +105,7 @@ def _codes(packed: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
 
 
 @functools.cache
-def _layout_is_known() -> bool:
+def layout_is_known() -> bool:
     """Whether PyTorch packs on this processor as `_codes` reads: the layout is not documented."""
     codes = torch.arange(_LANES * GROUP, dtype=torch.int32).view(_LANES, GROUP) * 7 % 16
     packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)

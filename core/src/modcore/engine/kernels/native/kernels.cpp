@@ -451,8 +451,102 @@ void few_rows(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weigh
         }
     }
 }
+
+// A few rows times 4-bit weights in PyTorch's layout: for each block of 64 outputs [in][32 bytes], the low halves
+// being the first 32 outputs; for each group of 32 inputs [in / 32][outs] pairs of scale and zero, w = (q - 8) * scale + zero.
+constexpr int GROUP = 32;
+
+template <int ROWS>
+void rows_times_int4(const bfloat16* const* x, const float* const* x_sums, const uint8_t* block, const uint32_t* scales,
+                     int64_t in, int64_t outs, const bfloat16* bias, bfloat16* const* out) {
+    alignas(64) uint16_t numbers[32];
+    for (int q = 0; q < 32; q++) {
+        bfloat16 number;
+        narrow(float(q % 16 - 8), number);
+        numbers[q] = number.bits;
+    }
+    const __m512i table = _mm512_load_si512(numbers);
+    const __m256i low = _mm256_set1_epi8(15);
+    __m512 total[ROWS][4] = {};
+    for (int64_t g = 0; g < in / GROUP; g++) {
+        __m512 sum[ROWS][4] = {};
+        for (int p = 0; p < GROUP / 2; p++) {
+            const uint8_t* at = block + (g * GROUP + 2 * p) * 32;
+            __builtin_prefetch(at + 2048);
+            __m256i first = _mm256_loadu_si256((const __m256i*)at);
+            __m256i second = _mm256_loadu_si256((const __m256i*)(at + 32));
+            __m256i a = _mm256_and_si256(first, low), b = _mm256_and_si256(second, low);
+            __m256i c = _mm256_and_si256(_mm256_srli_epi16(first, 4), low);
+            __m256i d = _mm256_and_si256(_mm256_srli_epi16(second, 4), low);
+            // Pairs of inputs; outputs 0-7 and 16-23, 8-15 and 24-31, and the same of the other half.
+            __m256i pairs[4] = {_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b), _mm256_unpacklo_epi8(c, d),
+                                _mm256_unpackhi_epi8(c, d)};
+            __m512bh wide[4];
+            for (int v = 0; v < 4; v++)
+                wide[v] = (__m512bh)_mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(pairs[v]), table);
+            for (int r = 0; r < ROWS; r++) {
+                int32_t two;
+                std::memcpy(&two, x[r] + g * GROUP + 2 * p, 4);
+                for (int v = 0; v < 4; v++)
+                    sum[r][v] = _mm512_dpbf16_ps(sum[r][v], (__m512bh)_mm512_set1_epi32(two), wide[v]);
+            }
+        }
+        __m512 scale[4], zero[4];
+        for (int v = 0; v < 4; v++) {
+            __m512i both = _mm512_loadu_si512(scales + g * outs + v * 16);
+            scale[v] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+            zero[v] = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000))));
+        }
+        for (int r = 0; r < ROWS; r++) {
+            __m512 x_sum = _mm512_set1_ps(x_sums[r][g]);
+            for (int half = 0; half < 2; half++) {
+                __m512 even = sum[r][2 * half], odd = sum[r][2 * half + 1];
+                __m512 ordered[2] = {_mm512_shuffle_f32x4(even, odd, 0x44), _mm512_shuffle_f32x4(even, odd, 0xee)};
+                for (int i = 0; i < 2; i++) {
+                    int v = 2 * half + i;
+                    total[r][v] = _mm512_fmadd_ps(ordered[i], scale[v], _mm512_fmadd_ps(x_sum, zero[v], total[r][v]));
+                }
+            }
+        }
+    }
+    alignas(64) float wide[64];
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < 4; v++) _mm512_store_ps(wide + v * 16, total[r][v]);
+        for (int o = 0; o < 64; o++) narrow(wide[o] + (bias ? widen(bias[o]) : 0.0f), out[r][o]);
+    }
+}
+
+void few_rows_int4(const bfloat16* x, int64_t rows, int64_t in, const uint8_t* weight, const uint32_t* scales,
+                   int64_t outs, const bfloat16* bias, bfloat16* out, int64_t threads) {
+    int64_t groups = in / GROUP;
+    std::vector<float> x_sums(size_t(rows) * groups);
+    for (int64_t i = 0; i < rows * groups; i++) {
+        float sum = 0;
+        for (int c = 0; c < GROUP; c++) sum += widen(x[(i / groups) * in + (i % groups) * GROUP + c]);
+        x_sums[i] = sum;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t b = 0; b < outs / 64; b++) {
+        const bfloat16* own = bias ? bias + b * 64 : nullptr;
+        for (int64_t r = 0; r < rows; r += 4) {
+            const bfloat16* from[4];
+            const float* sums[4];
+            bfloat16* to[4];
+            int count = int(std::min<int64_t>(4, rows - r));
+            for (int i = 0; i < count; i++)
+                from[i] = x + (r + i) * in, sums[i] = &x_sums[(r + i) * groups], to[i] = out + (r + i) * outs + b * 64;
+            auto times = count == 4   ? rows_times_int4<4>
+                         : count == 3 ? rows_times_int4<3>
+                         : count == 2 ? rows_times_int4<2>
+                                      : rows_times_int4<1>;
+            times(from, sums, weight + b * in * 32, scales + b * 64, in, outs, own, to);
+        }
+    }
+}
 #else
 #define HAS_BFLOAT16_PRODUCTS 0
+void few_rows_int4(const bfloat16*, int64_t, int64_t, const uint8_t*, const uint32_t*, int64_t, const bfloat16*,
+                   bfloat16*, int64_t) {}
 void few_rows(const bfloat16*, int64_t, int64_t, const bfloat16*, int64_t, const bfloat16*, bfloat16*, int64_t) {}
 void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, const int64_t*,
                        const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t, const float*,
@@ -501,4 +595,10 @@ extern "C" void context_attention_bf16(const bfloat16* q, const bfloat16* k, con
 extern "C" void few_rows_bf16(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weight, int64_t outs,
                               const bfloat16* bias, bfloat16* out, int64_t threads) {
     few_rows(x, rows, in, weight, outs, bias, out, threads);
+}
+
+extern "C" void few_rows_int4_bf16(const bfloat16* x, int64_t rows, int64_t in, const uint8_t* weight,
+                                   const uint32_t* scales, int64_t outs, const bfloat16* bias, bfloat16* out,
+                                   int64_t threads) {
+    few_rows_int4(x, rows, in, weight, scales, outs, bias, out, threads);
 }

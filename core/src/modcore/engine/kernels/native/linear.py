@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from modcore.engine.kernels.linear.int4 import Int4Linear
 from modcore.engine.kernels.linear.packed import PackedLinear, packed_range
 
 #: Rows up to which streaming is no slower than oneDNN's product of the same matrix.
 MOST_ROWS = 48
+MOST_INT4_ROWS = 63
 _BLOCK = 64  # output rows that oneDNN's layout interleaves
 
 
@@ -37,6 +39,31 @@ class StreamedLinear:
         self._few_rows(
             x.data_ptr(), rows, ins, self._address, outs, self._bias_address, product.data_ptr(),
             torch.get_num_threads(),
+        )  # fmt: skip
+        return product
+
+
+class StreamedInt4Linear:
+    """`int4`, multiplied by the function `few_rows` of the compiled kernels when there are few rows."""
+
+    def __init__(self, int4: Int4Linear, few_rows: Any) -> None:
+        self.shape, self.nbytes = int4.shape, int4.nbytes
+        self._int4 = int4
+        self._few_rows = few_rows
+        self._bias = int4.bias.bfloat16().contiguous() if int4.bias is not None else None
+        self._bias_address = self._bias.data_ptr() if self._bias is not None else None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """See `LinearWeight`."""
+        rows = len(x)
+        if rows > MOST_INT4_ROWS or x.dtype != torch.bfloat16:
+            return self._int4(x)
+        x = x.contiguous()
+        outs, ins = self.shape
+        product = torch.empty(rows, outs, dtype=torch.bfloat16)
+        self._few_rows(
+            x.data_ptr(), rows, ins, self._int4.weight.data_ptr(), self._int4.scales.data_ptr(), outs,
+            self._bias_address, product.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return product
 
