@@ -277,16 +277,31 @@ def test_streamed_linear_is_the_packed_one(rows: int, has_bias: bool) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 63, 64])
 @pytest.mark.parametrize("has_bias", [False, True])
-def test_streamed_int4_is_what_its_numbers_say(rows: int, has_bias: bool) -> None:
+@pytest.mark.parametrize("linear_format", ["int8", "int4"])
+def test_streamed_quantised_weights_are_what_their_numbers_say(
+    rows: int, has_bias: bool, linear_format: str
+) -> None:
     torch.manual_seed(rows)
     native = kernels_called("native", torch.bfloat16)
     weight = torch.randn(192, 128).bfloat16()
     bias = torch.randn(192).bfloat16() if has_bias else None
-    plain = CpuKernels().pack_linear(weight, bias, "int4")
+    plain = CpuKernels().pack_linear(weight, bias, linear_format)
     x = torch.randn(rows, 128).bfloat16()
-    ours = native.pack_linear(weight, bias, "int4")
+    ours = native.pack_linear(weight, bias, linear_format)
     torch.testing.assert_close(ours(x).float(), plain(x).float(), rtol=2e-2, atol=2e-1)
     assert ours.nbytes == plain.nbytes
+
+
+@pytest.mark.parametrize("spoil", [float("nan"), float("inf")])
+@pytest.mark.parametrize("linear_format", ["exact", "int8", "int4"])
+def test_streamed_products_show_what_is_not_finite(linear_format: str, spoil: float) -> None:
+    native = kernels_called("native", torch.bfloat16)
+    linear = native.pack_linear(torch.randn(128, 128).bfloat16(), None, linear_format)
+    x = torch.randn(2, 128).bfloat16()
+    x[0, 5] = spoil
+    out = linear(x)
+    assert not out[0].isfinite().all()
+    assert out[1].isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(100, 128), (192, 100), (64, 64)])

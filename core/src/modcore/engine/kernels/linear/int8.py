@@ -24,12 +24,18 @@ class Int8Linear:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         self.shape = (weight.shape[0], weight.shape[1])
-        rounded, self._scales = to_int8(weight)
-        self._weight: torch.Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
+        rounded, self.scales = to_int8(weight)
+        self.row_sums = rounded.sum(1, dtype=torch.int32)  # [out]
+        self.weight: torch.Tensor = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._zero = torch.zeros(1, dtype=torch.int64)
-        self._bias = None if bias is None else bias.float()
+        self.bias = None if bias is None else bias.float()
         self._multiply = torch.ops.onednn.qlinear_pointwise.default
-        self.nbytes = packed_bytes(self._weight) + self._scales.nbytes + bias_bytes(self._bias)
+        self.nbytes = (
+            packed_bytes(self.weight)
+            + self.scales.nbytes
+            + self.row_sums.nbytes
+            + bias_bytes(self.bias)
+        )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
@@ -38,23 +44,23 @@ class Int8Linear:
         # 128 stands for zero; the conversion cuts off, so that half more rounds.
         rounded = wide.div(scale).add_(128.5).to(torch.uint8)
         if len(x) == 1:
-            return self._product(rounded, scale.item(), self._bias, x.dtype)
+            return self._product(rounded, scale.item(), self.bias, x.dtype)
         product = self._product(rounded, 1.0, None, torch.float32).mul_(scale)
-        if self._bias is not None:
-            product.add_(self._bias)
+        if self.bias is not None:
+            product.add_(self.bias)
         return product.to(x.dtype)
 
     def _product(
         self, x: torch.Tensor, scale: float, bias: torch.Tensor | None, dtype: torch.dtype
     ) -> torch.Tensor:
         product: torch.Tensor = self._multiply(
-            x, scale, 128, self._weight, self._scales, self._zero, bias, 1.0, 0, dtype, "none", [], ""
+            x, scale, 128, self.weight, self.scales, self._zero, bias, 1.0, 0, dtype, "none", [], ""
         )  # fmt: skip
         return product
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """See `huge_pages.InMemory`."""
-        yield packed_range(self._weight)
+        yield packed_range(self.weight)
 
 
 class Int8WeightOnlyLinear:

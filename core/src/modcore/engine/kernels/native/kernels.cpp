@@ -543,6 +543,72 @@ void few_rows_int4(const bfloat16* x, int64_t rows, int64_t in, const uint8_t* w
         }
     }
 }
+
+#ifdef __AVX512VNNI__
+#define HAS_INT8_PRODUCTS 1
+// A few rows, rounded to 8 bits token by token, times 8-bit weights in oneDNN's layout, [outs / 64][in / 4][64][4].
+// An activation is stored as 128 more than it is, which the sums of the weights' rows take off again.
+template <int ROWS>
+void rows_times_int8(const uint8_t* const* x, const float* x_scales, const int8_t* block, int64_t in, const float* scales,
+                     const int32_t* sums, const float* bias, bfloat16* const* out) {
+    __m512i sum[ROWS][4] = {};
+    for (int64_t p = 0; p < in / 4; p++) {
+        __m512i weight[4];
+        for (int v = 0; v < 4; v++) {
+            __builtin_prefetch(block + (p + 24) * 256 + v * 64);
+            weight[v] = _mm512_loadu_si512(block + p * 256 + v * 64);
+        }
+        for (int r = 0; r < ROWS; r++) {
+            int32_t four;
+            std::memcpy(&four, x[r] + 4 * p, 4);
+            for (int v = 0; v < 4; v++) sum[r][v] = _mm512_dpbusd_epi32(sum[r][v], _mm512_set1_epi32(four), weight[v]);
+        }
+    }
+    alignas(64) int32_t whole[64];
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < 4; v++) _mm512_store_si512(whole + v * 16, sum[r][v]);
+        for (int o = 0; o < 64; o++)
+            narrow(float(whole[o] - 128 * sums[o]) * scales[o] * x_scales[r] + (bias ? bias[o] : 0.0f), out[r][o]);
+    }
+}
+
+void few_rows_int8(const bfloat16* x, int64_t rows, int64_t in, const int8_t* weight, const int32_t* sums,
+                   const float* scales, int64_t outs, const float* bias, bfloat16* out, int64_t threads) {
+    std::vector<uint8_t> rounded(size_t(rows) * in);
+    std::vector<float> x_scales(rows);
+    for (int64_t r = 0; r < rows; r++) {
+        const bfloat16* from = x + r * in;
+        float most = 0;
+        bool is_nan = false;
+#pragma omp simd reduction(max : most) reduction(|| : is_nan)
+        for (int64_t i = 0; i < in; i++) {
+            float value = widen(from[i]);
+            most = std::max(most, std::fabs(value));
+            is_nan = is_nan || value != value;
+        }
+        float scale = std::max(most / 127.0f, 1e-30f);
+        x_scales[r] = is_nan || std::isinf(most) ? NAN : scale;  // shown, not hidden
+        uint8_t* to = &rounded[r * in];
+#pragma omp simd
+        for (int64_t i = 0; i < in; i++) to[i] = uint8_t(int(widen(from[i]) / scale + 128.5f));
+    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t b = 0; b < outs / 64; b++) {
+        for (int64_t r = 0; r < rows; r += 4) {
+            const uint8_t* from[4];
+            bfloat16* to[4];
+            int count = int(std::min<int64_t>(4, rows - r));
+            for (int i = 0; i < count; i++) from[i] = &rounded[(r + i) * in], to[i] = out + (r + i) * outs + b * 64;
+            auto times = count == 4   ? rows_times_int8<4>
+                         : count == 3 ? rows_times_int8<3>
+                         : count == 2 ? rows_times_int8<2>
+                                      : rows_times_int8<1>;
+            times(from, &x_scales[r], weight + b * in * 64, in, scales + b * 64, sums + b * 64, bias ? bias + b * 64 : nullptr,
+                  to);
+        }
+    }
+}
+#endif
 #else
 #define HAS_BFLOAT16_PRODUCTS 0
 void few_rows_int4(const bfloat16*, int64_t, int64_t, const uint8_t*, const uint32_t*, int64_t, const bfloat16*,
@@ -551,6 +617,12 @@ void few_rows(const bfloat16*, int64_t, int64_t, const bfloat16*, int64_t, const
 void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, const int64_t*,
                        const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t, const float*,
                        bfloat16*, int64_t) {}
+#endif
+
+#ifndef HAS_INT8_PRODUCTS
+#define HAS_INT8_PRODUCTS 0
+void few_rows_int8(const bfloat16*, int64_t, int64_t, const int8_t*, const int32_t*, const float*, int64_t, const float*,
+                   bfloat16*, int64_t) {}
 #endif
 
 }  // namespace
@@ -601,4 +673,12 @@ extern "C" void few_rows_int4_bf16(const bfloat16* x, int64_t rows, int64_t in, 
                                    const uint32_t* scales, int64_t outs, const bfloat16* bias, bfloat16* out,
                                    int64_t threads) {
     few_rows_int4(x, rows, in, weight, scales, outs, bias, out, threads);
+}
+
+// Whether few_rows_int8_bf16 is there: it needs the processor's byte products, too.
+extern "C" int64_t has_int8_products() { return HAS_INT8_PRODUCTS; }
+extern "C" void few_rows_int8_bf16(const bfloat16* x, int64_t rows, int64_t in, const int8_t* weight,
+                                   const int32_t* sums, const float* scales, int64_t outs, const float* bias,
+                                   bfloat16* out, int64_t threads) {
+    few_rows_int8(x, rows, in, weight, sums, scales, outs, bias, out, threads);
 }

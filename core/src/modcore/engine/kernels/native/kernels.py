@@ -10,9 +10,15 @@ import torch
 from modcore.engine.kernels.cpu import CpuKernels
 from modcore.engine.kernels.linear import LinearWeight
 from modcore.engine.kernels.linear.int4 import Int4Linear, layout_is_known
+from modcore.engine.kernels.linear.int8 import Int8Linear
 from modcore.engine.kernels.linear.packed import PackedLinear
 from modcore.engine.kernels.native.compile import load_library
-from modcore.engine.kernels.native.linear import StreamedInt4Linear, StreamedLinear, can_stream
+from modcore.engine.kernels.native.linear import (
+    StreamedInt4Linear,
+    StreamedInt8Linear,
+    StreamedLinear,
+    can_stream,
+)
 from modcore.engine.state import InferStateInfo
 
 _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
@@ -38,11 +44,17 @@ class NativeKernels(CpuKernels):
             "token_attention", *[pointer] * 4, number, pointer, *[number] * 5, real, number,
             pointer, pointer, number,
         )  # fmt: skip
-        self._context_attention = self._few_rows = self._few_rows_int4 = None
+        self._context_attention = self._few_rows = None
+        self._few_rows_int8 = self._few_rows_int4 = None
         if dtype == torch.bfloat16 and library.has_bfloat16_products():
             self._few_rows = function(
                 "few_rows", pointer, number, number, pointer, number, pointer, pointer, number
             )
+            if library.has_int8_products():
+                self._few_rows_int8 = function(
+                    "few_rows_int8", pointer, number, number, *[pointer] * 3, number,
+                    *[pointer] * 2, number,
+                )  # fmt: skip
             self._few_rows_int4 = function(
                 "few_rows_int4",
                 pointer,
@@ -74,6 +86,8 @@ class NativeKernels(CpuKernels):
         packed = super().pack_linear(weight, bias, linear_format, shared=shared)
         if self._few_rows and isinstance(packed, PackedLinear) and can_stream(packed):
             return StreamedLinear(packed, self._few_rows)
+        if self._few_rows_int8 and isinstance(packed, Int8Linear) and can_stream(packed):
+            return StreamedInt8Linear(packed, self._few_rows_int8)
         if self._few_rows_int4 and isinstance(packed, Int4Linear) and layout_is_known():
             return StreamedInt4Linear(packed, self._few_rows_int4)
         return packed
