@@ -63,9 +63,11 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
         yield self._columns("gate_up", mlp, hidden, bias=config.mlp_bias)
         yield self._rows("down", "mlp.down_proj", hidden, inner, bias=config.mlp_bias)
 
-    def tensor(self, name: str, *shape: int, split: int | None = None) -> TensorSpec:
+    def tensor(
+        self, name: str, *shape: int, split: int | None = None, once: bool = False
+    ) -> TensorSpec:
         """The tensor `name` of this layer; a family with other names overrides it."""
-        return TensorSpec(f"model.layers.{self.layer_num}.{name}", shape, split)
+        return TensorSpec(f"model.layers.{self.layer_num}.{name}", shape, split, once=once)
 
     def _columns(
         self, attribute: str, rows: dict[str, int], hidden: int, *, bias: bool
@@ -77,7 +79,7 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
         return WeightSpec(attribute, tuple(parts), linear=True, bias=tuple(biases))
 
     def _rows(self, attribute: str, name: str, out: int, inner: int, *, bias: bool) -> WeightSpec:
-        """A projection whose inputs the ranks share."""
+        """A projection whose inputs the ranks share: what they make of them is summed, its bias once."""
         part = self.tensor(f"{name}.weight", out, inner, split=1)
-        biases = (self.tensor(f"{name}.bias", out),) if bias else ()
+        biases = (self.tensor(f"{name}.bias", out, once=True),) if bias else ()
         return WeightSpec(attribute, (part,), linear=True, bias=biases)
