@@ -187,3 +187,22 @@ async def test_one_refused_prompt_refuses_them_all(running: AsyncEngine) -> None
     with pytest.raises(InvalidRequest):
         await running.submit_all(["the", ""], GREEDY)
     assert not running.engine.scheduler.has_work
+
+
+async def test_abort_while_the_prompt_is_tokenized_is_not_lost(running: AsyncEngine) -> None:
+    task = asyncio.create_task(running.submit("the", LONG, request_id="early"))
+    await asyncio.sleep(0)
+    running.abort("early")
+    pieces = [piece async for piece in await task]
+    assert pieces[-1].finish_reason == "abort"
+    await until_idle(running)
+
+
+async def test_text_that_no_context_can_hold_is_refused_before_it_is_tokenized(
+    running: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.engine.tokenizer, "_plain", None)
+    monkeypatch.setattr(type(running.engine.tokenizer), "fast", None)
+    running.engine.tokenizer.longest_token = 20
+    with pytest.raises(InvalidRequest, match="3000000 characters"):
+        await running.submit("ab " * 1_000_000, GREEDY)

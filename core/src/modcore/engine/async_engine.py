@@ -31,6 +31,7 @@ class AsyncEngine:
         self.engine = engine
         self.max_waiting = max_waiting
         self._jobs: dict[str, Job] = {}  # that have not ended, by the request's id
+        self._preparing: set[str] = set()  # ids of the requests that are being tokenized
         self._submitted: list[Job] = []
         self._aborted: list[Job] = []
         self._changed = threading.Condition()
@@ -98,16 +99,24 @@ class AsyncEngine:
     ) -> list[Answer]:
         """Queue all of `prompts`, or none when one of them is refused; raises what `submit` raises."""
         self._verify_room(len(prompts) * params.choices)
-        # Tokenizing a long prompt takes a while; the event loop has other callers.
-        jobs = await asyncio.to_thread(
-            lambda: [self.engine.prepare(prompt, params, priority) for prompt in prompts]
-        )
-        with self._changed:
-            self._verify_room(len(prompts) * params.choices)
-            return [
-                self._queue(job, uuid.uuid4().hex if request_id is None else request_id)
-                for job in jobs
-            ]
+        if request_id is not None:
+            self._preparing.add(request_id)
+        try:
+            # Tokenizing a long prompt takes a while; the event loop has other callers.
+            jobs = await asyncio.to_thread(
+                lambda: [self.engine.prepare(prompt, params, priority) for prompt in prompts]
+            )
+            with self._changed:
+                self._verify_room(len(prompts) * params.choices)
+                answers = [
+                    self._queue(job, uuid.uuid4().hex if request_id is None else request_id)
+                    for job in jobs
+                ]
+                if request_id is not None and request_id not in self._preparing:
+                    self.abort(request_id)  # somebody ended it meanwhile
+            return answers
+        finally:
+            self._preparing.discard(request_id or "")
 
     def _verify_room(self, count: int) -> None:
         if self._closed:
@@ -131,6 +140,7 @@ class AsyncEngine:
     def abort(self, request_id: str) -> None:
         """End a request before the next step; harmless when it has ended. Never waits for a step."""
         with self._changed:
+            self._preparing.discard(request_id)
             job = self._jobs.get(request_id)
             if job:
                 self._abort_job(request_id, job)
@@ -211,11 +221,14 @@ class AsyncEngine:
             self._jobs, self._submitted, self._aborted = {}, [], []
             assert self._closed is not None
             reason = self._closed
-        for job in unfinished:
-            self.engine.abort(job, reason)
-            job.fail(reason)  # one that had not been submitted yet
-        self._is_over = True
-        self._has_tokens.set()
+        try:
+            for job in unfinished:
+                with contextlib.suppress(Exception):  # of whoever takes the pieces
+                    self.engine.abort(job, reason)
+                    job.fail(reason)  # one that had not been submitted yet
+        finally:
+            self._is_over = True
+            self._has_tokens.set()
 
 
 def _failed(error: BaseException) -> EngineClosed:

@@ -32,6 +32,10 @@ def build_model(options: BuildOptions) -> TpPartBaseModel:
     return model
 
 
+#: Requests that may be answered together; each needs a line of row numbers.
+MOST_BATCH = 4096
+
+
 def _verify(options: BuildOptions) -> None:
     if options.dtype not in DTYPES:
         raise InvalidRequest(
@@ -43,3 +47,7 @@ def _verify(options: BuildOptions) -> None:
             raise InvalidRequest(
                 f"{name} is {value!r}; it has to be a whole number of at least 1.", param=name
             )
+    if options.max_batch > MOST_BATCH:
+        raise InvalidRequest(
+            f"max_batch is {options.max_batch}; {MOST_BATCH} is the most.", param="max_batch"
+        )

@@ -125,8 +125,10 @@ class Job:
         self.error = error
         for request in self.requests:
             request.was_stopped = True
-        self.deliver(error)
-        self.is_done = True
+        try:
+            self.deliver(error)
+        finally:
+            self.is_done = True
 
 
 class Collector:

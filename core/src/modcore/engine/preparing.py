@@ -36,7 +36,7 @@ class Preparer:
 
         Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
         """
-        ids = self.prompts.encode(prompt)
+        ids = self.prompts.encode(prompt, self.capacity)
         self.verify(ids, room=1)
         rest = self.capacity - len(ids)
         limit = rest if params.max_tokens is None else min(params.max_tokens, rest)

@@ -46,10 +46,11 @@ class PromptReader:
                 self._tokenizer = Tokenizer(self.directory)
             return self._tokenizer
 
-    def encode(self, prompt: Prompt) -> list[int]:
+    def encode(self, prompt: Prompt, most_tokens: int | None = None) -> list[int]:
         """The token ids of `prompt`.
 
-        Raises InvalidRequest when it is empty, or is text and the checkpoint has no tokenizer.
+        Raises InvalidRequest when it is empty, is text and the checkpoint has no tokenizer, or is a
+        text that `most_tokens` cannot hold, however it is cut.
         """
         if len(prompt) == 0:
             raise InvalidRequest("The prompt is empty; give it some text.", param="prompt")
@@ -62,8 +63,8 @@ class PromptReader:
                 param="prompt",
             )
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt)
-        return self.tokenizer.encode_chat(cast(Sequence[Mapping[str, Any]], prompt))
+            return self.tokenizer.encode(prompt, most_tokens)
+        return self.tokenizer.encode_chat(cast(Sequence[Mapping[str, Any]], prompt), most_tokens)
 
     def eos_token_ids(self) -> frozenset[int]:
         """The tokens that end an answer: generation_config.json says, else config.json, else the tokenizer."""

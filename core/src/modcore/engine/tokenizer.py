@@ -63,18 +63,29 @@ class Tokenizer:
         token: int | None = self.fast.eos_token_id
         return token
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of `text`, with the special tokens that the tokenizer adds."""
-        _verify_unicode(text)
+    @functools.cached_property
+    def longest_token(self) -> int:
+        """The most characters that one token stands for, roughly: as many as the longest is spelled with."""
+        vocabulary = self._plain[0].get_vocab() if self._plain else self.fast.get_vocab()
+        return max(map(len, vocabulary), default=1)
+
+    def encode(self, text: str, most_tokens: int | None = None) -> list[int]:
+        """The ids of `text`, with the special tokens that the tokenizer adds.
+
+        Raises InvalidRequest for a text that `most_tokens` cannot hold, before it is taken apart.
+        """
+        self._verify(text, most_tokens)
         ids: list[int] = (
             self._plain[0].encode(text).ids if self._plain else self.fast(text)["input_ids"]
         )
         return ids
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], most_tokens: int | None = None
+    ) -> list[int]:
         """The ids of chat `messages`, rendered with the checkpoint's template for an answer.
 
-        Raises InvalidRequest when there is no template or it refuses the messages.
+        Raises InvalidRequest when there is no template or it refuses the messages, and as `encode`.
         """
         if not self.fast.chat_template:
             raise InvalidRequest(
@@ -90,9 +101,18 @@ class Tokenizer:
             raise InvalidRequest(
                 f"The checkpoint's chat template refuses these messages: {reason}", param="messages"
             ) from error
-        _verify_unicode(text)
+        self._verify(text, most_tokens)
         ids: list[int] = self.fast(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    def _verify(self, text: str, most_tokens: int | None) -> None:
+        _verify_unicode(text)
+        if most_tokens is not None and len(text) > most_tokens * self.longest_token:
+            raise InvalidRequest(
+                f"The prompt has {len(text)} characters, which are more than {most_tokens} tokens "
+                f"can hold (of {self.longest_token} characters at most); shorten it.",
+                param="prompt",
+            )
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` without special tokens."""

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreError
+from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreError, StepFailed
 
 log = logging.getLogger("modcore.serve")
 
@@ -59,6 +59,8 @@ def public_error(error: Exception) -> tuple[int, str]:
         if error.__cause__:  # an orderly end needs no words
             log.error("the engine has ended: %s", error, exc_info=error.__cause__)
         return 503, "The server is shutting down; send the request elsewhere."
+    if isinstance(error, StepFailed) and error.__cause__ is None:  # it says all there is to say
+        return 500, str(error)
     # The whole story for our own faults, one line for what an operator can mend.
     log.error("request failed: %s", error, exc_info=None if type(error) is ModcoreError else error)
     return 500, "The server failed to answer; its log says why."

@@ -42,7 +42,7 @@ class TorchKernels:
         """See `Kernels.pack_linear`; plain tensors, so ``exact`` is the only format."""
         if linear_format != "exact":
             raise InvalidRequest(
-                f"{type(self).__name__} have no {linear_format} weights; leave weights out.",
+                f"{type(self).__name__} have no {linear_format} weights; leave weights out, or unset MODCORE_KERNELS.",
                 param="weights",
             )
         return PlainLinear(weight, bias, shared=shared)
