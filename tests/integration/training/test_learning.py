@@ -152,7 +152,7 @@ def test_a_target_that_is_not_ours_is_refused_untouched(base: Path, tmp_path: Pa
     ("kind", "options", "words"),
     [
         ("full", {"lr_scheduler_type": "zigzag"}, "transformers refuses these options"),
-        ("lora", {"r": -1}, "PEFT refuses these options"),
+        ("lora", {"r": -1}, "has to be 1 or more"),
         ("lora", {"target_modules": ["no_such_proj"]}, "PEFT refuses these options"),
     ],
 )
