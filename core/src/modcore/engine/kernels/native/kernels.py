@@ -14,10 +14,10 @@ from modcore.engine.kernels.linear.int8 import Int8Linear
 from modcore.engine.kernels.linear.packed import PackedLinear
 from modcore.engine.kernels.native.compile import load_library
 from modcore.engine.kernels.native.linear import (
-    StreamedInt4Linear,
-    StreamedInt8Linear,
-    StreamedLinear,
     can_stream,
+    stream_int4,
+    stream_int8,
+    stream_packed,
 )
 from modcore.engine.state import InferStateInfo
 
@@ -85,11 +85,11 @@ class NativeKernels(CpuKernels):
         """See `Kernels.pack_linear`."""
         packed = super().pack_linear(weight, bias, linear_format, shared=shared)
         if self._few_rows and isinstance(packed, PackedLinear) and can_stream(packed):
-            return StreamedLinear(packed, self._few_rows)
+            return stream_packed(packed, self._few_rows)
         if self._few_rows_int8 and isinstance(packed, Int8Linear) and can_stream(packed):
-            return StreamedInt8Linear(packed, self._few_rows_int8)
+            return stream_int8(packed, self._few_rows_int8)
         if self._few_rows_int4 and isinstance(packed, Int4Linear) and layout_is_known():
-            return StreamedInt4Linear(packed, self._few_rows_int4)
+            return stream_int4(packed, self._few_rows_int4)
         return packed
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

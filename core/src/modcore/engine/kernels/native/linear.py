@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from modcore.engine.kernels.linear import LinearWeight
 from modcore.engine.kernels.linear.int4 import Int4Linear
 from modcore.engine.kernels.linear.int8 import Int8Linear
 from modcore.engine.kernels.linear.packed import PackedLinear, packed_range
@@ -19,80 +21,58 @@ _BLOCK = 64  # output rows that oneDNN's layout interleaves
 
 
 class StreamedLinear:
-    """`packed`, multiplied by the function `few_rows` of the compiled kernels when there are few rows."""
+    """`linear`, multiplied by `few_rows` of the compiled kernels while there are `most_rows` or fewer.
 
-    def __init__(self, packed: PackedLinear, few_rows: Any) -> None:
-        self.shape, self.nbytes = packed.shape, packed.nbytes
-        self._packed = packed
+    `addresses` is where that function finds the matrix, and what goes with it; `linear` keeps it alive.
+    """
+
+    def __init__(
+        self,
+        linear: LinearWeight,
+        few_rows: Any,
+        addresses: Sequence[int],
+        bias: torch.Tensor | None,
+        most_rows: int = MOST_ROWS,
+    ) -> None:
+        self.shape, self.nbytes = linear.shape, linear.nbytes
+        self._linear = linear
         self._few_rows = few_rows
-        self._address = packed_range(packed.weight)[0]
-        self._bias = packed.bias.contiguous() if packed.bias is not None else None
-        self._bias_address = self._bias.data_ptr() if self._bias is not None else None
+        self._addresses = tuple(addresses)
+        self._bias = None if bias is None else bias.contiguous()
+        self._bias_address = None if self._bias is None else self._bias.data_ptr()
+        self._most_rows = most_rows
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
         rows = len(x)
-        if rows > MOST_ROWS or x.dtype != torch.bfloat16:
-            return self._packed(x)
+        if rows > self._most_rows or x.dtype != torch.bfloat16:
+            return self._linear(x)
         x = x.contiguous()
         outs, ins = self.shape
         product = torch.empty(rows, outs, dtype=torch.bfloat16)
         self._few_rows(
-            x.data_ptr(), rows, ins, self._address, outs, self._bias_address, product.data_ptr(),
+            x.data_ptr(), rows, ins, *self._addresses, outs, self._bias_address, product.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip
         return product
 
 
-class StreamedInt4Linear:
-    """`int4`, multiplied by the function `few_rows` of the compiled kernels when there are few rows."""
-
-    def __init__(self, int4: Int4Linear, few_rows: Any) -> None:
-        self.shape, self.nbytes = int4.shape, int4.nbytes
-        self._int4 = int4
-        self._few_rows = few_rows
-        self._bias = int4.bias.bfloat16().contiguous() if int4.bias is not None else None
-        self._bias_address = self._bias.data_ptr() if self._bias is not None else None
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """See `LinearWeight`."""
-        rows = len(x)
-        if rows > MOST_INT4_ROWS or x.dtype != torch.bfloat16:
-            return self._int4(x)
-        x = x.contiguous()
-        outs, ins = self.shape
-        product = torch.empty(rows, outs, dtype=torch.bfloat16)
-        self._few_rows(
-            x.data_ptr(), rows, ins, self._int4.weight.data_ptr(), self._int4.scales.data_ptr(), outs,
-            self._bias_address, product.data_ptr(), torch.get_num_threads(),
-        )  # fmt: skip
-        return product
+def stream_packed(packed: PackedLinear, few_rows: Any) -> StreamedLinear:
+    """`packed` in bfloat16, streamed by `few_rows_bf16`."""
+    return StreamedLinear(packed, few_rows, [packed_range(packed.weight)[0]], packed.bias)
 
 
-class StreamedInt8Linear:
-    """`int8`, multiplied by the function `few_rows` of the compiled kernels when there are few rows."""
+def stream_int8(int8: Int8Linear, few_rows: Any) -> StreamedLinear:
+    """`int8`, streamed by `few_rows_int8_bf16`."""
+    addresses = [packed_range(int8.weight)[0], int8.row_sums.data_ptr(), int8.scales.data_ptr()]
+    return StreamedLinear(int8, few_rows, addresses, int8.bias)
 
-    def __init__(self, int8: Int8Linear, few_rows: Any) -> None:
-        self.shape, self.nbytes = int8.shape, int8.nbytes
-        self._int8 = int8
-        self._few_rows = few_rows
-        self._address = packed_range(int8.weight)[0]
-        self._bias_address = int8.bias.data_ptr() if int8.bias is not None else None
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """See `LinearWeight`."""
-        rows = len(x)
-        if rows > MOST_ROWS or x.dtype != torch.bfloat16:
-            return self._int8(x)
-        x = x.contiguous()
-        outs, ins = self.shape
-        product = torch.empty(rows, outs, dtype=torch.bfloat16)
-        self._few_rows(
-            x.data_ptr(), rows, ins, self._address, self._int8.row_sums.data_ptr(),
-            self._int8.scales.data_ptr(), outs, self._bias_address, product.data_ptr(),
-            torch.get_num_threads(),
-        )  # fmt: skip
-        return product
+def stream_int4(int4: Int4Linear, few_rows: Any) -> StreamedLinear:
+    """`int4`, streamed by `few_rows_int4_bf16`."""
+    bias = None if int4.bias is None else int4.bias.bfloat16()
+    addresses = [int4.weight.data_ptr(), int4.scales.data_ptr()]
+    return StreamedLinear(int4, few_rows, addresses, bias, MOST_INT4_ROWS)
 
 
 def can_stream(packed: PackedLinear | Int8Linear) -> bool:
