@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
-from servers import ServerProcess, serving
+from servers import ServerProcess, samples_of, serving
 
 Serve = Callable[..., AbstractContextManager[ServerProcess]]
 
@@ -184,7 +184,9 @@ def test_signal_answers_whoever_waits_with_503_and_says_nothing(
     body = json.dumps({"prompt": ["the"] * 50, "max_tokens": 500, "temperature": 0}).encode()
     with serve(str(text_checkpoint)) as server, ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(ask, server, body=body) for _ in range(20)]
-        time.sleep(1)  # nothing shows from outside that a request has been taken but its answer
+        deadline = time.monotonic() + 60
+        while samples_of(server)["num_requests_running", ""] < 20:
+            assert time.monotonic() < deadline, "the server has not taken the requests"
         assert server.stop() == 0
         assert {answer.result()[0] for answer in answers} <= {200, 503}
     assert server.errors == []
