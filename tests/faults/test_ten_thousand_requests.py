@@ -82,5 +82,5 @@ async def test_every_request_ends_and_memory_stays_level(text_checkpoint: Path) 
     assert memory[-1] - memory[-4] < 60, memory
     await asyncio.to_thread(engine.close)
     held = engine.engine.scheduler
-    held.clear()
+    held.holdings.clear()
     assert held.memory.free_tokens == held.memory.tokens

@@ -30,7 +30,7 @@ async def read(answer: Answer) -> str:
 
 async def until_idle(engine: AsyncEngine) -> None:
     async with asyncio.timeout(20):
-        while engine.engine.scheduler.has_work or engine.engine.scheduler.tokens_in_use:
+        while engine.engine.scheduler.has_work or engine.engine.scheduler.holdings.tokens_in_use:
             await asyncio.sleep(0.005)
 
 

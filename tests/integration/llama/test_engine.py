@@ -137,7 +137,7 @@ def test_more_requests_than_fit_take_turns_and_answer_as_alone(text_checkpoint: 
     together = small.generate(prompts, GREEDY)
     for prompt, result in zip(prompts, together, strict=True):
         assert small.generate([prompt], GREEDY)[0].token_ids == result.token_ids
-    assert small.scheduler.tokens_in_use == 0
+    assert small.scheduler.holdings.tokens_in_use == 0
 
 
 def test_prompt_longer_than_the_kv_cache_is_refused_with_the_numbers(text_checkpoint: Path) -> None:
@@ -152,7 +152,7 @@ def test_leaving_a_stream_early_frees_its_rows(engine: Engine) -> None:
     assert engine.scheduler.has_work
     stream.close()
     assert not engine.scheduler.has_work
-    assert engine.scheduler.tokens_in_use == 0
+    assert engine.scheduler.holdings.tokens_in_use == 0
 
 
 def test_two_streams_read_in_turn_answer_as_alone(engine: Engine) -> None:
@@ -191,7 +191,7 @@ def test_step_that_fails_ends_its_requests_and_the_engine_goes_on(
         patch.setattr(engine.model, "forward", lambda *_: 1 / 0)
         with pytest.raises(ModcoreError, match="ZeroDivisionError"):
             list(stream)
-    assert engine.scheduler.tokens_in_use == 0
+    assert engine.scheduler.holdings.tokens_in_use == 0
     assert engine.generate("the quick", GREEDY)[0].text
 
 

@@ -106,7 +106,7 @@ def test_greedy_alone_and_in_a_mixed_batch_equals_transformers(
 
 def test_the_kv_cache_is_empty_again_after_generating(pair: tuple[Engine, Any, Path]) -> None:
     engine, _, _ = pair
-    assert engine.scheduler.tokens_in_use == 0
+    assert engine.scheduler.holdings.tokens_in_use == 0
 
 
 def test_sharded_checkpoint_with_an_index_is_read(write_checkpoint: Callable[..., Path]) -> None:

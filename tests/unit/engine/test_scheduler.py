@@ -47,11 +47,11 @@ def test_random_workloads_end_with_the_answers_they_have_alone(seed: int) -> Non
                     aborted.add(victim)
                     world.verify()
             assert world.steps < 20_000
-        assert world.scheduler.tokens_in_use == 0
+        assert world.scheduler.holdings.tokens_in_use == 0
         assert len(world.finished) + len(aborted) == len(requests)
         for request in world.finished:
             assert request.tokens == alone(request)
-        world.scheduler.clear()
+        world.scheduler.holdings.clear()
         assert world.memory.free_tokens == world.tokens
         assert world.scheduler.table.free_lines == world.lines
 
@@ -109,7 +109,7 @@ def test_shared_prefix_is_read_once() -> None:
     assert all(request.rows_filled >= 100 for request in followers)
     assert world.scheduler.cache.hit_tokens == 20 * 100
     # All of them together hold the prefix once.
-    assert world.scheduler.tokens_in_use < 100 + 20 * 8
+    assert world.scheduler.holdings.tokens_in_use < 100 + 20 * 8
 
 
 def test_followers_wait_until_their_leader_has_read_the_prompt() -> None:

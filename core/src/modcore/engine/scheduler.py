@@ -15,12 +15,10 @@ import bisect
 import itertools
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-
 from modcore.engine.admission import FullLength, LengthEstimator, peak_tokens
+from modcore.engine.holdings import Holdings
 from modcore.engine.memory import MemoryManager, RequestTable
-from modcore.engine.radix import Ids, PrefixCache
+from modcore.engine.radix import PrefixCache
 from modcore.engine.request import Request
 
 #: Requests that may start before one that came earlier; after that it is the next to start.
@@ -69,6 +67,7 @@ class Scheduler:
         chunks: Chunks = Chunks(),
     ) -> None:
         self.memory, self.table, self.cache = memory, table, cache
+        self.holdings = Holdings(memory, table, cache)
         self.lengths = lengths or FullLength()
         self.chunks = chunks
         self.waiting: list[Request] = []  # in the order in which they should start
@@ -81,12 +80,6 @@ class Scheduler:
     def has_work(self) -> bool:
         """Whether a step would do anything."""
         return bool(self.waiting or self.running)
-
-    @property
-    def tokens_in_use(self) -> int:
-        """Rows that running requests hold; what only the prefix cache keeps is not among them."""
-        cached = self.cache.evictable_tokens if self.cache else 0
-        return self.memory.tokens - self.memory.free_tokens - cached
 
     def add(self, request: Request) -> None:
         """Queue a request."""
@@ -102,7 +95,7 @@ class Scheduler:
         paused = self.preemptions
         writing = [request for request in self.running if request.tokens_to_read == 1]
         if len(writing) <= self.memory.free_tokens:
-            self._extend_all(writing)
+            self.holdings.extend_all(writing)
             step.decode = writing
         else:  # in order: whoever is paused has not had its turn
             step.decode = [each for each in writing if each.line >= 0 and self._extend(each, 1)]
@@ -125,7 +118,7 @@ class Scheduler:
         was_read = request.has_read_prompt
         request.rows_filled = request.rows_held
         if not was_read and request.has_read_prompt:
-            self._share(request)
+            self.holdings.share(request)
             self._has_settled = False
 
     def finish(self, request: Request, *, is_complete: bool = False) -> None:
@@ -139,8 +132,8 @@ class Scheduler:
             if is_complete:
                 self.lengths.observe(request.written)
             if request.error is None:
-                self._share(request)
-            self._give_up_rows(request)
+                self.holdings.share(request)
+            self.holdings.close(request)
         elif request in self.waiting:
             self.waiting.remove(request)
 
@@ -148,28 +141,18 @@ class Scheduler:
         """Start `request` now if it fits, whatever waits; false when it has to wait."""
         if not self.table.free_lines:
             return False
-        known = self._match(request)
+        known = self.holdings.match(request)
         if not self._fits(request):
-            self._forget(request)
+            self.holdings.forget(request)
             return False
         request.moments.start()
-        if self.cache and request.node and not request.was_paused:
-            self.cache.count(request.prompt_length, len(known))
-            request.cached_tokens = len(known)
-        request.line = self.table.alloc()
-        self.table.put(request.line, 0, known)
-        request.rows_held = request.rows_filled = len(known)
+        self.holdings.open(request, known)
         bisect.insort(self.running, request, key=_order)
         return True
 
     def start_whole(self, request: Request) -> bool:
         """As `start`, with rows for all its tokens."""
         return self.start(request) and self._extend(request, request.tokens_to_read)
-
-    def clear(self) -> None:
-        """Give back all rows that nobody holds."""
-        if self.cache:
-            self.cache.clear()
 
     # Rows
 
@@ -185,78 +168,24 @@ class Scheduler:
         (step.prefill if count > 1 else step.decode).append(request)
         return min(count, budget)
 
-    def _extend_all(self, requests: list[Request]) -> None:
-        """Give each of `requests` one more row, all at once."""
-        if requests:
-            lines, ends = zip(*((each.line, each.rows_held) for each in requests), strict=True)
-            self.table.append(lines, ends, self.memory.alloc(len(requests)))
-        for request in requests:
-            request.rows_held += 1
-
     def _extend(self, request: Request, count: int) -> bool:
         """Give `request` `count` more rows; false when it had to be paused instead."""
-        while self.memory.free_tokens < count:
-            short = count - self.memory.free_tokens
-            if self.cache and self.cache.evict(short):
-                continue
+        while not self.holdings.make_room(count):
             last = self.running[-1]
             self._pause(last)
             if last is request:
                 return False
-        self.table.put(request.line, request.rows_held, self.memory.alloc(count))
-        request.rows_held += count
+        self.holdings.extend(request, count)
         return True
 
     def _pause(self, request: Request) -> None:
         self.running.remove(request)
-        self._share(request)
-        self._give_up_rows(request)
+        self.holdings.share(request)
+        self.holdings.close(request)
         bisect.insort(self.waiting, request, key=_order)
         request.was_paused = True
         self.preemptions += 1
         self._has_settled = False
-
-    def _give_up_rows(self, request: Request) -> None:
-        self.memory.free(self.table.rows[request.line, request.rows_shared : request.rows_held])
-        self._forget(request)
-        self.table.free(request.line)
-        request.line = -1
-        request.rows_held = request.rows_filled = 0
-
-    # The prefix cache
-
-    def _match(self, request: Request) -> torch.Tensor:
-        """Hold what the cache knows of the text; returns its rows.
-
-        The last token is always computed: its logits are what the answer goes on from.
-        """
-        reads_all = request.prompt_logprobs is not None
-        if self.cache is None or not request.uses_prefix_cache or reads_all:
-            return torch.empty(0, dtype=torch.int64)
-        match = self.cache.match(_ids(request, len(request.tokens) - 1))
-        self.cache.hold(match.node)
-        request.node, request.rows_shared = match.node, len(match.rows)
-        return match.rows
-
-    def _share(self, request: Request) -> None:
-        """Hand the filled rows to the cache, and hold them there.
-
-        Not before the prompt has been read: until its logits have been seen, it may be spoiled.
-        """
-        if self.cache is None or not request.uses_prefix_cache or not request.has_read_prompt:
-            return
-        filled = request.rows_filled
-        line = self.table.rows[request.line]
-        node, rows = self.cache.insert(_ids(request, filled), line[:filled].clone())
-        line[:filled] = rows
-        self.cache.hold(node)
-        self._forget(request)
-        request.node, request.rows_shared = node, filled
-
-    def _forget(self, request: Request) -> None:
-        if self.cache is not None and request.node is not None:
-            self.cache.release(request.node)
-        request.node, request.rows_shared = None, 0
 
     # Admission
 
@@ -285,25 +214,15 @@ class Scheduler:
 
     def _fits(self, request: Request) -> bool:
         own = [self._need(each) for each in [*self.running, request]]
-        exclusive = sum(self._exclusive(each) for each in [*self.running, request])
+        exclusive = sum(self.holdings.exclusive(each) for each in [*self.running, request])
         held = self.cache.held_tokens if self.cache else 0
         return peak_tokens(own) <= self.memory.tokens - (held - exclusive)
 
     def _need(self, request: Request) -> tuple[int, int]:
         """Rows that only `request` holds once its text is read, and those that it will ask for."""
         rest = self.lengths.remaining(request.written, request.limit)
-        return len(request.tokens) - request.rows_shared + self._exclusive(request), rest
-
-    def _exclusive(self, request: Request) -> int:
-        """Tokens in the cache that nobody but `request` holds."""
-        if request.node is None:
-            return 0
-        return sum(len(node.ids) for node in request.node.path() if node.holders == 1)
+        return len(request.tokens) - request.rows_shared + self.holdings.exclusive(request), rest
 
 
 def _order(request: Request) -> tuple[bool, int, int]:
     return request.overtaken < MAX_OVERTAKEN, request.priority, request.arrival
-
-
-def _ids(request: Request, count: int) -> Ids:
-    return np.array(request.tokens[:count], dtype=np.int64)

@@ -64,7 +64,7 @@ class Stepper:
         for job in jobs:
             self.abort(job, EngineClosed("The engine has been closed."))
         with self._lock:
-            self.scheduler.clear()
+            self.scheduler.holdings.clear()
 
     def compute(self) -> None:
         """The half of a step that needs the model."""
@@ -123,7 +123,7 @@ class Stepper:
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
             kv_tokens_total=scheduler.memory.tokens,
-            kv_tokens_used=scheduler.tokens_in_use,
+            kv_tokens_used=scheduler.holdings.tokens_in_use,
             kv_tokens_cached=cache.evictable_tokens if cache else 0,
             prompt_tokens_total=self._prompt_tokens,
             generation_tokens_total=self._generation_tokens,
