@@ -288,7 +288,8 @@ def test_streamed_quantised_weights_are_what_their_numbers_say(
     plain = CpuKernels().pack_linear(weight, bias, linear_format)
     x = torch.randn(rows, 128).bfloat16()
     ours = native.pack_linear(weight, bias, linear_format)
-    torch.testing.assert_close(ours(x).float(), plain(x).float(), rtol=2e-2, atol=2e-1)
+    expected = plain(x).float()
+    assert (ours(x) - expected).norm() < 0.01 * expected.norm()  # x is rounded to 8 bits
     assert ours.nbytes == plain.nbytes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from modcore.engine.kernels.arena import Arena
 from modcore.engine.kernels.huge_pages import HugePages
 from modcore.engine.kernels.linear import LinearWeight, PlainLinear
 from modcore.engine.kernels.linear.int4 import Int4Linear, fits_int4
@@ -19,6 +20,7 @@ class CpuKernels(TorchKernels):
 
     def __init__(self) -> None:
         self.huge_pages = HugePages()
+        self._arena = Arena()
 
     def pack_linear(
         self,
@@ -31,6 +33,8 @@ class CpuKernels(TorchKernels):
         """See `Kernels.pack_linear`."""
         if linear_format not in FORMATS:
             return super().pack_linear(weight, bias, linear_format, shared=shared)
+        if linear_format == "int4" and fits_int4(weight) and not shared:
+            return Int4Linear(weight, bias, self._arena)
         packed = _packed(weight, bias, linear_format, shared=shared)
         if packed is None:
             return PlainLinear(weight, bias, shared=shared)
@@ -40,9 +44,7 @@ class CpuKernels(TorchKernels):
 
 def _packed(
     weight: torch.Tensor, bias: torch.Tensor | None, linear_format: str, *, shared: bool
-) -> PackedLinear | Int8Linear | Int8WeightOnlyLinear | Int4Linear | None:
-    if linear_format == "int4" and fits_int4(weight) and not shared:
-        return Int4Linear(weight, bias)
+) -> PackedLinear | Int8Linear | Int8WeightOnlyLinear | None:
     if linear_format != "exact":
         in_rows = shared or not has_fast_int8()
         return (Int8WeightOnlyLinear if in_rows else Int8Linear)(weight, bias)

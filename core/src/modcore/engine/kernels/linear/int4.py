@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import torch
 from torch.nn import functional
 
+from modcore.engine.kernels.arena import Arena
 from modcore.engine.kernels.linear.base import bias_bytes
 from modcore.engine.kernels.linear.quantise import BLOCK_ROWS, row_blocks, to_int4
 
@@ -27,10 +27,13 @@ class Int4Linear:
 
     MANY = 64
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None = None, arena: Arena | None = None
+    ) -> None:
+        arena = arena or Arena()
         rows, columns = self.shape = (weight.shape[0], weight.shape[1])
-        self.weight = torch.empty(rows, columns // 2, dtype=torch.uint8)
-        self.scales = torch.empty(columns // GROUP, rows, 2, dtype=torch.bfloat16)  # and zeros
+        self.weight = arena.empty(rows, columns // 2, dtype=torch.uint8)
+        self.scales = arena.empty(columns // GROUP, rows, 2, dtype=torch.bfloat16)  # and zeros
         for block, codes, scale, zero in to_int4(weight, GROUP):
             self.weight[block] = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1)
             self.scales[:, block, 0] = scale.t()
@@ -59,10 +62,6 @@ class Int4Linear:
         groups = wide.view(len(scales), GROUP, -1)  # [in / group, group, rows]
         torch.addcmul((zeros - 8 * scales)[:, None], groups, scales[:, None], out=groups)
         return wide.t()
-
-    def ranges(self) -> Iterator[tuple[int, int]]:
-        """See `huge_pages.InMemory`."""
-        yield self.weight.data_ptr(), self.weight.nbytes
 
 
 def fits_int4(weight: torch.Tensor) -> bool:

@@ -452,43 +452,102 @@ void few_rows(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weigh
     }
 }
 
-// A few rows times 4-bit weights in PyTorch's layout: for each block of 64 outputs [in][32 bytes], the low halves
-// being the first 32 outputs; for each group of 32 inputs [in / 32][outs] pairs of scale and zero, w = (q - 8) * scale + zero.
+#ifdef __AVX512VNNI__
+#define HAS_INT8_PRODUCTS 1
+// The scale that brings `count` numbers to -127..127; not finite when one of them is not: shown, not hidden.
+inline float scale_to_bytes(const bfloat16* from, int64_t count) {
+    float most = 0;
+    bool is_nan = false;
+#pragma omp simd reduction(max : most) reduction(|| : is_nan)
+    for (int64_t i = 0; i < count; i++) {
+        float value = widen(from[i]);
+        most = std::max(most, std::fabs(value));
+        is_nan = is_nan || value != value;
+    }
+    return is_nan || std::isinf(most) ? NAN : std::max(most / 127.0f, 1e-30f);
+}
+
+// Rows times 4-bit weights in PyTorch's layout: for each block of 64 outputs [in][32 bytes], the low halves being the
+// first 32 outputs; for each group of 32 inputs [in / 32][outs] pairs of scale and zero, w = (q - 8) * scale + zero.
+// The rows are rounded to 8 bits, group by group, so that bytes are multiplied: unpacking to bfloat16 takes longer
+// than the memory does.
 constexpr int GROUP = 32;
 
-template <int ROWS>
-void rows_times_int4(const bfloat16* const* x, const float* const* x_sums, const uint8_t* block, const uint32_t* scales,
-                     int64_t in, int64_t outs, const bfloat16* bias, bfloat16* const* out) {
-    alignas(64) uint16_t numbers[32];
-    for (int q = 0; q < 32; q++) {
-        bfloat16 number;
-        narrow(float(q % 16 - 8), number);
-        numbers[q] = number.bits;
+// Eight inputs of a row as rows_times_int4 meets their weights: the even ones, eight times, then the odd ones.
+struct alignas(64) Eight {
+    int8_t even[8][4], odd[8][4];
+};
+
+// A row of `in` inputs: Eight by Eight; for each group its scale, and its scale times the sum of its bytes.
+struct RoundedRow {
+    const Eight* bytes;
+    const float* scales;
+    const float* sums;
+};
+
+void round_row(const bfloat16* from, int64_t in, Eight* bytes, float* scales, float* sums) {
+    for (int64_t g = 0; g < in / GROUP; g++, from += GROUP) {
+        float scale = scale_to_bytes(from, GROUP);
+        alignas(64) int8_t rounded[GROUP];
+        int sum = 0;
+        for (int c = 0; c < GROUP; c++) {
+            rounded[c] = int8_t(int(widen(from[c]) / scale + 128.5f) - 128);
+            sum += rounded[c];
+        }
+        scales[g] = scale;
+        sums[g] = scale * float(sum);
+        for (int e = 0; e < GROUP / 8; e++, bytes++)
+            for (int lane = 0; lane < 8; lane++)
+                for (int i = 0; i < 4; i++) {
+                    bytes->even[lane][i] = rounded[8 * e + 2 * i];
+                    bytes->odd[lane][i] = rounded[8 * e + 2 * i + 1];
+                }
     }
-    const __m512i table = _mm512_load_si512(numbers);
-    const __m256i low = _mm256_set1_epi8(15);
+}
+
+// One group's products of 32 outputs: sums of pairs of 128-bit lanes, [even inputs | odd inputs] of outputs 4j.. and
+// 16 + 4j.., become outputs 0-15 and 16-31.
+inline void in_order(const __m512i sum[4], __m512i ordered[2]) {
+    __m512i two[2];
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(sum[2 * i], sum[2 * i + 1], 0x44),
+                                  _mm512_shuffle_i32x4(sum[2 * i], sum[2 * i + 1], 0xee));
+    ordered[0] = _mm512_shuffle_i32x4(two[0], two[1], 0x88);
+    ordered[1] = _mm512_shuffle_i32x4(two[0], two[1], 0xdd);
+}
+
+template <int ROWS>
+void rows_times_int4(const RoundedRow* x, const uint8_t* block, const uint32_t* scales, int64_t in, int64_t outs,
+                     const bfloat16* bias, bfloat16* const* out) {
+    const __m512i low = _mm512_set1_epi8(15);
+    const int64_t groups = in / GROUP;
     __m512 total[ROWS][4] = {};
-    for (int64_t g = 0; g < in / GROUP; g++) {
-        __m512 sum[ROWS][4] = {};
-        for (int p = 0; p < GROUP / 2; p++) {
-            const uint8_t* at = block + (g * GROUP + 2 * p) * 32;
-            __builtin_prefetch(at + 2048);
-            __m256i first = _mm256_loadu_si256((const __m256i*)at);
-            __m256i second = _mm256_loadu_si256((const __m256i*)(at + 32));
-            __m256i a = _mm256_and_si256(first, low), b = _mm256_and_si256(second, low);
-            __m256i c = _mm256_and_si256(_mm256_srli_epi16(first, 4), low);
-            __m256i d = _mm256_and_si256(_mm256_srli_epi16(second, 4), low);
-            // Pairs of inputs; outputs 0-7 and 16-23, 8-15 and 24-31, and the same of the other half.
-            __m256i pairs[4] = {_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b), _mm256_unpacklo_epi8(c, d),
-                                _mm256_unpackhi_epi8(c, d)};
-            __m512bh wide[4];
-            for (int v = 0; v < 4; v++)
-                wide[v] = (__m512bh)_mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(pairs[v]), table);
-            for (int r = 0; r < ROWS; r++) {
-                int32_t two;
-                std::memcpy(&two, x[r] + g * GROUP + 2 * p, 4);
-                for (int v = 0; v < 4; v++)
-                    sum[r][v] = _mm512_dpbf16_ps(sum[r][v], (__m512bh)_mm512_set1_epi32(two), wide[v]);
+    for (int64_t g = 0; g < groups; g++) {
+        // A group's scales lie far from the last one's, where no hardware looks ahead: the block's, then the next's.
+        const int64_t ahead = g + 16;
+        const uint32_t* soon = ahead < groups ? scales + ahead * outs : scales + (ahead - groups) * outs + 64;
+        for (int v = 0; v < 4; v++) __builtin_prefetch(soon + v * 16);
+        __m512i sum[ROWS][2][4] = {};  // of the low halves and the high ones
+        for (int e = 0; e < GROUP / 8; e++) {
+            const uint8_t* at = block + (g * GROUP + 8 * e) * 32;
+            __m512i columns[4];  // two inputs each
+            for (int i = 0; i < 4; i++) {
+                __builtin_prefetch(at + 12288 + 64 * i);
+                columns[i] = _mm512_loadu_si512(at + 64 * i);
+            }
+            __m512i twos[4] = {
+                _mm512_unpacklo_epi8(columns[0], columns[1]), _mm512_unpackhi_epi8(columns[0], columns[1]),
+                _mm512_unpacklo_epi8(columns[2], columns[3]), _mm512_unpackhi_epi8(columns[2], columns[3])};
+            __m512i fours[4] = {_mm512_unpacklo_epi16(twos[0], twos[2]), _mm512_unpackhi_epi16(twos[0], twos[2]),
+                                _mm512_unpacklo_epi16(twos[1], twos[3]), _mm512_unpackhi_epi16(twos[1], twos[3])};
+            for (int j = 0; j < 4; j++) {
+                __m512i first = _mm512_and_si512(fours[j], low);
+                __m512i second = _mm512_and_si512(_mm512_srli_epi16(fours[j], 4), low);
+                for (int r = 0; r < ROWS; r++) {
+                    __m512i inputs = _mm512_load_si512(x[r].bytes + g * (GROUP / 8) + e);
+                    sum[r][0][j] = _mm512_dpbusd_epi32(sum[r][0][j], first, inputs);
+                    sum[r][1][j] = _mm512_dpbusd_epi32(sum[r][1][j], second, inputs);
+                }
             }
         }
         __m512 scale[4], zero[4];
@@ -496,15 +555,17 @@ void rows_times_int4(const bfloat16* const* x, const float* const* x_sums, const
             __m512i both = _mm512_loadu_si512(scales + g * outs + v * 16);
             scale[v] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
             zero[v] = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000))));
+            zero[v] = _mm512_fnmadd_ps(_mm512_set1_ps(8.0f), scale[v], zero[v]);
         }
         for (int r = 0; r < ROWS; r++) {
-            __m512 x_sum = _mm512_set1_ps(x_sums[r][g]);
+            __m512 x_scale = _mm512_set1_ps(x[r].scales[g]), x_sum = _mm512_set1_ps(x[r].sums[g]);
             for (int half = 0; half < 2; half++) {
-                __m512 even = sum[r][2 * half], odd = sum[r][2 * half + 1];
-                __m512 ordered[2] = {_mm512_shuffle_f32x4(even, odd, 0x44), _mm512_shuffle_f32x4(even, odd, 0xee)};
+                __m512i ordered[2];
+                in_order(sum[r][half], ordered);
                 for (int i = 0; i < 2; i++) {
                     int v = 2 * half + i;
-                    total[r][v] = _mm512_fmadd_ps(ordered[i], scale[v], _mm512_fmadd_ps(x_sum, zero[v], total[r][v]));
+                    __m512 products = _mm512_mul_ps(_mm512_cvtepi32_ps(ordered[i]), x_scale);
+                    total[r][v] = _mm512_fmadd_ps(products, scale[v], _mm512_fmadd_ps(x_sum, zero[v], total[r][v]));
                 }
             }
         }
@@ -518,34 +579,27 @@ void rows_times_int4(const bfloat16* const* x, const float* const* x_sums, const
 
 void few_rows_int4(const bfloat16* x, int64_t rows, int64_t in, const uint8_t* weight, const uint32_t* scales,
                    int64_t outs, const bfloat16* bias, bfloat16* out, int64_t threads) {
-    int64_t groups = in / GROUP;
-    std::vector<float> x_sums(size_t(rows) * groups);
-    for (int64_t i = 0; i < rows * groups; i++) {
-        float sum = 0;
-        for (int c = 0; c < GROUP; c++) sum += widen(x[(i / groups) * in + (i % groups) * GROUP + c]);
-        x_sums[i] = sum;
+    int64_t groups = in / GROUP, eights = in / 8;
+    std::vector<Eight> bytes(size_t(rows) * eights);
+    std::vector<float> x_scales(size_t(rows) * groups), x_sums(size_t(rows) * groups);
+    std::vector<RoundedRow> rounded(rows);
+    for (int64_t r = 0; r < rows; r++) {
+        rounded[r] = {&bytes[r * eights], &x_scales[r * groups], &x_sums[r * groups]};
+        round_row(x + r * in, in, &bytes[r * eights], &x_scales[r * groups], &x_sums[r * groups]);
     }
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t b = 0; b < outs / 64; b++) {
         const bfloat16* own = bias ? bias + b * 64 : nullptr;
-        for (int64_t r = 0; r < rows; r += 4) {
-            const bfloat16* from[4];
-            const float* sums[4];
-            bfloat16* to[4];
-            int count = int(std::min<int64_t>(4, rows - r));
-            for (int i = 0; i < count; i++)
-                from[i] = x + (r + i) * in, sums[i] = &x_sums[(r + i) * groups], to[i] = out + (r + i) * outs + b * 64;
-            auto times = count == 4   ? rows_times_int4<4>
-                         : count == 3 ? rows_times_int4<3>
-                         : count == 2 ? rows_times_int4<2>
-                                      : rows_times_int4<1>;
-            times(from, sums, weight + b * in * 32, scales + b * 64, in, outs, own, to);
+        for (int64_t r = 0; r < rows; r += 2) {
+            bfloat16* to[2];
+            int count = int(std::min<int64_t>(2, rows - r));
+            for (int i = 0; i < count; i++) to[i] = out + (r + i) * outs + b * 64;
+            auto times = count == 2 ? rows_times_int4<2> : rows_times_int4<1>;
+            times(&rounded[r], weight + b * in * 32, scales + b * 64, in, outs, own, to);
         }
     }
 }
 
-#ifdef __AVX512VNNI__
-#define HAS_INT8_PRODUCTS 1
 // A few rows, rounded to 8 bits token by token, times 8-bit weights in oneDNN's layout, [outs / 64][in / 4][64][4].
 // An activation is stored as 128 more than it is, which the sums of the weights' rows take off again.
 template <int ROWS>
@@ -578,16 +632,7 @@ void few_rows_int8(const bfloat16* x, int64_t rows, int64_t in, const int8_t* we
     std::vector<float> x_scales(rows);
     for (int64_t r = 0; r < rows; r++) {
         const bfloat16* from = x + r * in;
-        float most = 0;
-        bool is_nan = false;
-#pragma omp simd reduction(max : most) reduction(|| : is_nan)
-        for (int64_t i = 0; i < in; i++) {
-            float value = widen(from[i]);
-            most = std::max(most, std::fabs(value));
-            is_nan = is_nan || value != value;
-        }
-        float scale = std::max(most / 127.0f, 1e-30f);
-        x_scales[r] = is_nan || std::isinf(most) ? NAN : scale;  // shown, not hidden
+        float scale = x_scales[r] = scale_to_bytes(from, in);
         uint8_t* to = &rounded[r * in];
 #pragma omp simd
         for (int64_t i = 0; i < in; i++) to[i] = uint8_t(int(widen(from[i]) / scale + 128.5f));
@@ -611,8 +656,6 @@ void few_rows_int8(const bfloat16* x, int64_t rows, int64_t in, const int8_t* we
 #endif
 #else
 #define HAS_BFLOAT16_PRODUCTS 0
-void few_rows_int4(const bfloat16*, int64_t, int64_t, const uint8_t*, const uint32_t*, int64_t, const bfloat16*,
-                   bfloat16*, int64_t) {}
 void few_rows(const bfloat16*, int64_t, int64_t, const bfloat16*, int64_t, const bfloat16*, bfloat16*, int64_t) {}
 void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, const int64_t*,
                        const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t, const float*,
@@ -621,6 +664,8 @@ void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const 
 
 #ifndef HAS_INT8_PRODUCTS
 #define HAS_INT8_PRODUCTS 0
+void few_rows_int4(const bfloat16*, int64_t, int64_t, const uint8_t*, const uint32_t*, int64_t, const bfloat16*,
+                   bfloat16*, int64_t) {}
 void few_rows_int8(const bfloat16*, int64_t, int64_t, const int8_t*, const int32_t*, const float*, int64_t, const float*,
                    bfloat16*, int64_t) {}
 #endif
@@ -669,14 +714,14 @@ extern "C" void few_rows_bf16(const bfloat16* x, int64_t rows, int64_t in, const
     few_rows(x, rows, in, weight, outs, bias, out, threads);
 }
 
+// Whether few_rows_int4_bf16 and few_rows_int8_bf16 are there: they need the processor's byte products, too.
+extern "C" int64_t has_int8_products() { return HAS_INT8_PRODUCTS; }
 extern "C" void few_rows_int4_bf16(const bfloat16* x, int64_t rows, int64_t in, const uint8_t* weight,
                                    const uint32_t* scales, int64_t outs, const bfloat16* bias, bfloat16* out,
                                    int64_t threads) {
     few_rows_int4(x, rows, in, weight, scales, outs, bias, out, threads);
 }
 
-// Whether few_rows_int8_bf16 is there: it needs the processor's byte products, too.
-extern "C" int64_t has_int8_products() { return HAS_INT8_PRODUCTS; }
 extern "C" void few_rows_int8_bf16(const bfloat16* x, int64_t rows, int64_t in, const int8_t* weight,
                                    const int32_t* sums, const float* scales, int64_t outs, const float* bias,
                                    bfloat16* out, int64_t threads) {

@@ -55,16 +55,10 @@ class NativeKernels(CpuKernels):
                     "few_rows_int8", pointer, number, number, *[pointer] * 3, number,
                     *[pointer] * 2, number,
                 )  # fmt: skip
-            self._few_rows_int4 = function(
-                "few_rows_int4",
-                pointer,
-                number,
-                number,
-                *[pointer] * 2,
-                number,
-                *[pointer] * 2,
-                number,
-            )
+                self._few_rows_int4 = function(
+                    "few_rows_int4", pointer, number, number, *[pointer] * 2, number,
+                    *[pointer] * 2, number,
+                )  # fmt: skip
             self._context_attention = function(
                 "context_attention", *[pointer] * 4, number, pointer, pointer, *[number] * 5, real,
                 number, pointer, pointer, number,
