@@ -133,18 +133,18 @@ def decode(engine: Engine, batch: int, tokens: int) -> float:
     """Tokens a second in decode steps, from the fastest step of `tokens`."""
     vocab = engine.model.vocab_size
     prompts = [[(7 * i + j) % (vocab - 5) + 3 for j in range(16)] for i in range(batch)]
-    params = SamplingParams(max_tokens=tokens, temperature=0.0)
-    requests = [engine.prepare(prompt, params) for prompt in prompts]
-    for request in requests:
-        engine.scheduler.add(request)
-    while any(len(request.output_ids) < 2 for request in requests):
+    params = SamplingParams(max_tokens=tokens, temperature=0.0, ignore_eos=True)
+    jobs = [engine.prepare(prompt, params) for prompt in prompts]
+    for job in jobs:
+        engine.submit(job)
+    while any(len(job.requests[0].output_ids) < 2 for job in jobs):
         engine.step()
     times = []
-    while not any(request.is_done for request in requests):
+    while not any(job.is_done for job in jobs):
         start = time.perf_counter()
         engine.step()
         times.append(time.perf_counter() - start)
-    while not all(request.is_done for request in requests):
+    while not all(job.is_done for job in jobs):
         engine.step()
     return batch / min(times)
 

@@ -14,12 +14,21 @@ from modcore.plugins.verdicts import list_plugins
 if TYPE_CHECKING:
     from modcore.plugins.hookspecs import hookimpl, hookspec
     from modcore.plugins.manager import PluginManager, plugin_manager
-    from modcore.plugins.records import BuildOptions, ModelMatch, Service, ServiceSpec
+    from modcore.plugins.records import (
+        BuildOptions,
+        Launcher,
+        ModelMatch,
+        Resources,
+        Service,
+        ServiceSpec,
+    )
 
 _HOMES = {
     "BuildOptions": "records",
+    "Launcher": "records",
     "ModelMatch": "records",
     "PluginManager": "manager",
+    "Resources": "records",
     "Service": "records",
     "ServiceSpec": "records",
     "hookimpl": "hookspecs",
@@ -30,9 +39,11 @@ _HOMES = {
 __all__ = [
     "GROUPS",
     "BuildOptions",
+    "Launcher",
     "ModelMatch",
     "PluginEntry",
     "PluginManager",
+    "Resources",
     "Service",
     "ServiceSpec",
     "hookimpl",

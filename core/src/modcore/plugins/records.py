@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 MatchKind = Literal["architecture", "model_type", "predicate"]
 
@@ -59,12 +59,23 @@ class BuildOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a service asks of a machine: processor cores, GPUs (parts of one too), memory in bytes."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """A service to be placed by a launcher: JSON through and through.
+    """One instance of a service, to be placed by a launcher: JSON through and through.
 
     `command` are the words after ``modcore`` (``["serve", "/models/llama"]``); `environment` is
-    added to the launcher's own and is the place for secrets, which never stand in `command`;
-    `ready_timeout` is in seconds.
+    added to the launcher's own. Secrets stand in neither: they go over a private pipe.
+    `ready_timeout` is in seconds. `restarts` is how often in a row an instance that fails is started
+    again, with a growing pause; one that has run for a while begins anew. `replica` tells instances
+    of one service apart in logs.
     """
 
     name: str
@@ -72,22 +83,50 @@ class ServiceSpec:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     launcher: str = "local"
     ready_timeout: float = 300.0
+    replica: int = 0
+    restarts: int = 0
+    resources: Resources = field(default_factory=Resources)
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as JSON holds it."""
+        return {**asdict(self), "command": list(self.command), "environment": {**self.environment}}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ServiceSpec:
+        """What `to_json` made."""
+        resources = Resources(**values.get("resources", {}))
+        return cls(**{**values, "command": tuple(values["command"]), "resources": resources})
 
 
 class Service(Protocol):
-    """A running service, as a launcher hands it out."""
+    """A running instance of a service, as a launcher hands it out."""
 
     name: str
-    url: str
+
+    @property
+    def url(self) -> str:
+        """Where it listens now: another place after each restart, nowhere (``""``) while it is down."""
+        ...
 
     def poll(self) -> int | None:
-        """The exit code of a service that has ended, None while it runs. Does not wait."""
+        """The exit code of a service that has ended for good, None otherwise. Does not wait."""
         ...
 
     def wait(self) -> int:
-        """Wait until the service has ended by itself. Returns its exit code."""
+        """Wait until the service has ended for good. Returns its exit code."""
         ...
 
     def stop(self, timeout: float = 10.0) -> int:
         """End the service; wait `timeout` seconds before it is killed. Returns its exit code."""
+        ...
+
+
+class Launcher(Protocol):
+    """What ``modcore.launchers`` names: a factory, called with the launcher's options.
+
+    The options of every launcher: `secret_payload`, bytes for the instance alone.
+    """
+
+    def launch(self, spec: ServiceSpec) -> Service:
+        """Place `spec` and return it once it is ready; raises ServiceError with the instance's words."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import sys
@@ -38,9 +39,7 @@ class Arena:
 def _mapped(size: int) -> torch.Tensor:
     """`size` bytes or more that begin where a huge page does, uint8."""
     mapping = mmap.mmap(-1, size + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
+    with contextlib.suppress(OSError):  # a kernel without them
         mapping.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        pass  # a kernel without them
     whole = torch.frombuffer(mapping, dtype=torch.uint8)
     return whole[-whole.data_ptr() % _PAGE :]
