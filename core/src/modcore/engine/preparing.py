@@ -39,6 +39,12 @@ class Preparer:
         ids = self.prompts.encode(prompt, self.capacity)
         self.verify(ids, room=1)
         rest = self.capacity - len(ids)
+        if params.min_tokens > rest:
+            raise InvalidRequest(
+                f"min_tokens is {params.min_tokens}, and a prompt of {len(ids)} tokens leaves room for "
+                f"{rest} in {self.capacity}; ask for fewer, or shorten the prompt.",
+                param="min_tokens",
+            )
         limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
         shares = params.prefix_cache and self.shares_prompts
         requests: list[Request] = []
