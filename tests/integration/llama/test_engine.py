@@ -16,7 +16,13 @@ import torch
 
 from checkpoints import llama_config, reference
 from modcore.engine import Engine, SamplingParams
-from modcore.errors import CheckpointError, InvalidRequest, ModcoreError, ModelNotServed
+from modcore.errors import (
+    CheckpointError,
+    EngineClosed,
+    InvalidRequest,
+    ModcoreError,
+    ModelNotServed,
+)
 
 GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
 
@@ -415,3 +421,17 @@ def test_expression_that_does_not_compile_is_refused_before_anything_runs(
     engine = Engine.from_pretrained(text_checkpoint)
     with pytest.raises(InvalidRequest, match="regex cannot be compiled"):
         engine.generate("the", SamplingParams(regex="[ab"))
+
+
+def test_closing_ends_the_process_that_tries_schemas(text_checkpoint: Path) -> None:
+    with Engine.from_pretrained(text_checkpoint) as engine:
+        engine.generate("the", GREEDY)
+        assert engine.preparer._trials._helper is None  # nobody has needed it
+        params = SamplingParams(json_schema={"type": "number", "multipleOf": 0.01}, max_tokens=2)
+        engine.generate("the", params)
+        helper = engine.preparer._trials._helper
+        assert helper is not None
+        assert helper.is_alive
+    assert not helper.is_alive
+    with pytest.raises(EngineClosed):
+        engine.prepare("the", SamplingParams(regex="a{3}"))
