@@ -73,6 +73,7 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis(
+            host="127.0.0.1",
             port=self.port,
             password=self.password or None,
             socket_timeout=5,
