@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import modcore.gateway.secret
 from gateways import KEY, OTHER_KEY, instance
 from modcore.gateway.base import Entry, GatewayError
 from modcore.gateway.cluster_key import ClusterKey
 from modcore.gateway.instance import BadDocument, read_entry
 from modcore.gateway.networks import AllowedNetworks
 from modcore.gateway.reading import EntryReader
-from modcore.gateway.secret import cluster_key
+from modcore.gateway.secret import adopt, cluster_key
 
 SECRET = "of sixteen or more"
 
@@ -30,6 +31,15 @@ def test_the_key_when_in_the_environment_is_that(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MODCORE_CLUSTER_KEY", SECRET)
     assert cluster_key("redis://h").secret == SECRET
     assert cluster_key("memory://").secret == SECRET
+
+
+def test_the_key_that_a_process_was_handed_is_the_one_it_uses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(modcore.gateway.secret, "_adopted", {})
+    monkeypatch.setenv("MODCORE_CLUSTER_KEY", SECRET)
+    adopt(KEY)
+    assert cluster_key("redis://h") is KEY
 
 
 @pytest.mark.parametrize("secret", ["", "short", "of sixteen or mor\udcff"])
