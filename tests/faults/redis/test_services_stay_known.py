@@ -84,7 +84,7 @@ def overwritten(server: RedisServer) -> None:
         overwritten,
     ],
 )
-def test_a_directory_loses_nobody_and_the_registry_is_whole_again(
+def test_callers_have_somebody_to_call_and_the_registry_is_whole_again(
     server: RedisServer, service_url: str, fault: Callable[[RedisServer], None]
 ) -> None:
     gateway = connect(server.url)
@@ -101,7 +101,7 @@ def test_a_directory_loses_nobody_and_the_registry_is_whole_again(
         wait_until(lambda: registered(server) == COUNT, HEARTBEAT + 0.5)
         wait_until(lambda: directory.error is None, 3)
     finally:
-        assert fewest.stop() == COUNT
+        assert fewest.stop() > COUNT / 2  # a sudden loss of more is not believed
         for registration in registrations:
             registration.close()
         directory.close()
