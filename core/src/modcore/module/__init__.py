@@ -10,7 +10,8 @@ from modcore.module.base import ModuleBase
 from modcore.module.evaluation import METRICS, EvalReport
 from modcore.module.register import module_register
 from modcore.module.remote import RemoteError
-from modcore.module.server import ServerModule, UrlModule
+from modcore.module.server import ServerModule
+from modcore.module.url import UrlModule
 from modcore.module.state import ModuleState
 
 __all__ = [

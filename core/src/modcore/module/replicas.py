@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from modcore.errors import ServiceError
 from modcore.gateway.instance import Instance
@@ -69,6 +69,11 @@ class Replicas:
             )
             self._urls = urls
         return self._instances
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids of all, up or not."""
+        return self._specs.keys()
 
     @property
     def has_ended(self) -> bool:
