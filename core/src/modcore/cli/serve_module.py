@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modcore.deploy.environment import INSTANCE
 from modcore.deploy.handover import Handover
 from modcore.deploy.parent import read_payload
+from modcore.deploy.place import Place
 from modcore.errors import InvalidRequest, ServiceError
+from modcore.gateway.instance import DEFAULT_CAPACITY, Instance
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
@@ -27,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--args", metavar="JSON", help="what a class or function there is called with"
     )
     parser.add_argument("--name", default="", help="the service's name")
+    parser.add_argument(
+        "--capacity", metavar="N", type=int, default=DEFAULT_CAPACITY, help="calls taken at once"
+    )
+    parser.add_argument("--launcher", default="local", help="the launcher's id, which is shown")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,12 +52,31 @@ def run(args: argparse.Namespace) -> int:
             f"the module could not be deployed in its process: {type(error).__name__}: {error}"
         ) from error
     listener = server.open_listener("127.0.0.1", 0)
+    url = server.url_of(listener)
     app = create_module_app(module, handover.token)
+    place = Place(handover, _instance(args, url, module))
+
+    def on_ready() -> None:
+        place.register(then=lambda: announce(f"url: {url}"))
+
     try:
-        server.run(app, listener, lambda: announce(f"url: {server.url_of(listener)}"), lambda: None)
+        server.run(app, listener, on_ready, lambda: None, place.drain)
     finally:
+        place.leave()
         module.stop()
+    place.raise_failure()
     return 0
+
+
+def _instance(args: argparse.Namespace, url: str, module: ModuleBase) -> Instance:
+    return Instance(
+        service=args.name,
+        url=url,
+        capacity=args.capacity,
+        module=type(module).__name__,
+        launcher=args.launcher,
+        id=os.environ.pop(INSTANCE, "") or secrets.token_hex(8),
+    )
 
 
 def _handover() -> Handover:

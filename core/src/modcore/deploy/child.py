@@ -14,6 +14,7 @@ from typing import IO
 
 from modcore.deploy.environment import child_environment
 from modcore.deploy.log_files import MAX_LINE
+from modcore.deploy.parent import PARENT_PIPE
 from modcore.deploy.payload import Payload
 from modcore.plugins.records import ServiceSpec
 
@@ -44,7 +45,11 @@ class Child:
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
-                env={**child_environment(spec.environment), **payload.environment},
+                env={
+                    **child_environment(spec.environment),
+                    **payload.environment,
+                    PARENT_PIPE: str(os.getpid()),
+                },
                 pass_fds=payload.descriptors,
                 start_new_session=True,
             )

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from modcore.deploy.parent import PARENT_PIPE
 from modcore.plugins.verdicts import ALLOW, list_plugins
 
 #: What a child does not inherit: keys, and a URL that may hold a password. They go over a private pipe.
@@ -35,7 +34,6 @@ def _ours() -> dict[str, str]:
     plugins = {entry.dist for entry in list_plugins() if entry.status in ("ok", "duplicate")}
     return {
         ALLOW: ",".join(sorted(plugins)),
-        PARENT_PIPE: str(os.getpid()),
         # What can be imported here can be imported there.
         "PYTHONPATH": os.pathsep.join(place or str(Path.cwd()) for place in sys.path),
         "PYTHONUNBUFFERED": "1",

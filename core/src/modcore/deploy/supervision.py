@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 from modcore.deploy.child import Child
 from modcore.errors import ServiceError
+from modcore.flow.interrupts import HEARTBEAT, Latch
 from modcore.plugins.records import ServiceSpec
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds before a restart; each is twice the one before
 STEADY_SECONDS = 60.0  # a process that has run so long owes nothing to those before it
-
-_SHORT = 0.05  # seconds that a wait takes, so that whoever waits in a thread can be interrupted
 
 
 class SupervisedService:
@@ -37,13 +36,14 @@ class SupervisedService:
         self._spec, self._start, self._tell, self._close = spec, start, tell, close
         self._failures = 0  # in a row
         self._stopping = threading.Event()
-        self._ready = threading.Event()  # for the first time, or never
+        # Whoever waits for these looks up now and then, and may be interrupted anywhere.
+        self._ready = Latch()  # for the first time, or never
+        self._ended = Latch()
         self._failure: BaseException | None = None
         self._code: int | None = None
         self._child: Child | None = None
         self._is_up = False
-        self._thread = threading.Thread(target=self._run, name=f"service {self.name}", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name=f"service {self.name}", daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -62,13 +62,13 @@ class SupervisedService:
 
     def wait(self) -> int:
         """Wait until it has ended for good; returns its exit code."""
-        while self._thread.is_alive():
-            self._thread.join(_SHORT)
+        while not self._ended.wait(HEARTBEAT):
+            pass
         return self._code if self._code is not None else 1
 
     def wait_until_ready(self) -> None:
         """Wait for the first process to name its URL; raises ServiceError with what it said."""
-        while not self._ready.wait(_SHORT):
+        while not self._ready.wait(HEARTBEAT):
             pass
         if self._failure is not None:
             raise self._failure
@@ -78,14 +78,14 @@ class SupervisedService:
         self._stopping.set()
         end = time.monotonic() + timeout
         asked: Child | None = None
-        while self._thread.is_alive():
+        while not self._ended.is_set:
             child = self._child
             if child is not None and child is not asked:  # it may be started just now
                 child.send(signal.SIGTERM)
                 asked = child
             if child is not None and time.monotonic() >= end:
                 child.send(signal.SIGKILL)
-            self._thread.join(_SHORT)
+            self._ended.wait(HEARTBEAT)
         return self.wait()
 
     # In the thread
@@ -99,12 +99,13 @@ class SupervisedService:
             self._code = 1
         finally:
             self._is_up = False
-            self._ready.set()
             self._close()
+            self._ready.set()
+            self._ended.set()
 
     def _live(self) -> int:
         code = self._live_once()
-        while code and self._ready.is_set() and not self._stopping.is_set():
+        while code and self._ready.is_set and not self._stopping.is_set():
             if self._failures >= self._spec.restarts:
                 self._tell(f"(ended with exit code {code}{self._given_up()})")
                 return code
@@ -154,5 +155,5 @@ class SupervisedService:
         return False
 
     def _failed(self, sentence: str) -> None:
-        if not self._ready.is_set():
+        if not self._ready.is_set:
             self._failure = ServiceError(sentence)
