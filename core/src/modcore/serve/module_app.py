@@ -24,9 +24,9 @@ from starlette.concurrency import iterate_in_threadpool
 import modcore.flow.batch
 from modcore._version import VERSION
 from modcore.module import ModuleBase
-from modcore.module.remote import encoded
 from modcore.serve.errors import install_error_handlers
 from modcore.serve.guard import Guard
+from modcore.wire import encode
 
 #: Where the frames come from that every call goes through.
 _PLUMBING = (
@@ -142,3 +142,8 @@ def _pieces(result: Any) -> AsyncIterator[Any]:
 
 def _event(data: dict[str, Any]) -> bytes:
     return b"data: " + encoded(data) + b"\n\n"
+
+
+def encoded(value: dict[str, Any]) -> bytes:
+    """`value` as JSON."""
+    return encode(value, json_only=True)[1]
