@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from modcore.deploy.environment import INSTANCE
 from modcore.deploy.handover import Handover
 from modcore.deploy.parent import read_payload
-from modcore.deploy.place import Place
+from modcore.deploy.place import Place, adopt
 from modcore.errors import InvalidRequest, ServiceError
 from modcore.gateway.instance import DEFAULT_CAPACITY, Instance
 from modcore.plugins.commands import Command
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capacity", metavar="N", type=int, default=DEFAULT_CAPACITY, help="calls taken at once"
     )
+    parser.add_argument("--idempotent", action="store_true", help="a call may be made twice")
     parser.add_argument("--launcher", default="local", help="the launcher's id, which is shown")
 
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     handover = _handover()
     announce = _own_stdout()
+    adopt(handover)  # before the module loads, which may call others
     module = _module(args, handover)
     try:
         _deploy(module)
@@ -75,6 +77,7 @@ def _instance(args: argparse.Namespace, url: str, module: ModuleBase) -> Instanc
         capacity=args.capacity,
         module=type(module).__name__,
         launcher=args.launcher,
+        idempotent=args.idempotent,
         id=os.environ.pop(INSTANCE, "") or secrets.token_hex(8),
     )
 

@@ -1,36 +1,25 @@
-"""A module on its way to another process: as bytes for a private pipe, with the secrets that it needs there."""
+"""A module on its way to a process of its own, as bytes for that one's private pipe."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 
 from modcore.errors import MissingExtra
-from modcore.gateway.cluster_key import ClusterKey
 from modcore.module.base import ModuleBase
 
-
-@dataclass(slots=True)
-class Receiver:
-    """The process that a module is pickled for: its `gateway` (``""``: none), and keys that it needs."""
-
-    gateway: str = ""
-    keys: list[ClusterKey] = field(default_factory=list)
+#: The gateway of the process that a module is being pickled for (``""``: it has none); None outside of that.
+receiver: ContextVar[str | None] = ContextVar("modcore_receiver", default=None)
 
 
-#: Set while a module is pickled for a process that is about to be started.
-receiver: ContextVar[Receiver | None] = ContextVar("modcore_receiver", default=None)
-
-
-def pickled_for(process: Receiver, module: ModuleBase) -> bytes:
-    """`module` for the private pipe of `process`: by reference where it can be imported, else by value."""
+def pickled_for(gateway: str, module: ModuleBase) -> bytes:
+    """`module` for a process at `gateway`: by reference where it can be imported, else by value."""
     try:
         import cloudpickle
     except ModuleNotFoundError as error:
         raise MissingExtra(
             "ServerModule needs cloudpickle, which is not installed; try: pip install 'modcore[serve]'"
         ) from error
-    token = receiver.set(process)
+    token = receiver.set(gateway)
     try:
         return bytes(cloudpickle.dumps(module))
     except Exception as error:  # an object may raise anything when it is pickled

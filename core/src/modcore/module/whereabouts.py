@@ -10,16 +10,20 @@ from modcore.module.replicas import Replicas
 class Whereabouts:
     """The instances of `service` in `directory` and our own `replicas`, of which we hear first.
 
-    So calls are answered when the gateway's store is down, and go nowhere where one of ours has just died.
+    Without either they are where they were (`fixed`). So calls are answered when the gateway's store is down, and go nowhere where one of ours has just died.
     """
 
     def __init__(
-        self, service: str, directory: Directory | None, replicas: Replicas | None
+        self,
+        service: str,
+        directory: Directory | None,
+        replicas: Replicas | None,
+        fixed: tuple[Instance, ...] = (),
     ) -> None:
         self._service, self._directory, self._replicas = service, directory, replicas
         self._listed: tuple[Instance, ...] = ()
         self._own: tuple[Instance, ...] = ()
-        self._all: tuple[Instance, ...] = ()
+        self._all = self._fixed = fixed
 
     def __call__(self) -> tuple[Instance, ...]:
         """All of them; the same tuple as long as nothing changes."""
@@ -28,11 +32,13 @@ class Whereabouts:
         if listed is not self._listed or own is not self._own:
             ours = self._replicas.ids if self._replicas else ()
             others = tuple(each for each in listed if each.id not in ours)
-            self._all = own + others
+            self._all = self._fixed + own + others
             self._listed, self._own = listed, own
         return self._all
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether nobody is there, and nobody will come up again by itself."""
-        return self._replicas is not None and self._replicas.has_ended and not self()
+        """Whether nobody will come (back) whom we could hear of."""
+        if self._replicas is None:
+            return self._directory is None
+        return self._replicas.has_ended and not self()
