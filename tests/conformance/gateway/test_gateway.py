@@ -17,7 +17,9 @@ LONG = 60.0  # seconds: a time to live that does not end in a test
 SHORT = 0.4
 
 
-def entry(id: str = "one", service: str = "echo", epoch: str = "first", document: str = "{}") -> Entry:
+def entry(
+    id: str = "one", service: str = "echo", epoch: str = "first", document: str = "{}"
+) -> Entry:
     return Entry(service=service, id=id, epoch=epoch, document=document)
 
 

@@ -6,6 +6,8 @@ redis-py tries ten times for seconds when it is left alone. Here each command is
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +34,7 @@ class Connections:
         options = {**connection_options(address, url), "db": url.database}
         self._commands = _pool(_CONNECTIONS, options)
         self._watches = _pool(_WATCHES, options)
+        self._waiting: set[Connection] = set()
 
     def execute(self, *words: Any) -> Any:
         """The answer to a command, within a second."""
@@ -44,15 +47,27 @@ class Connections:
     def execute_waiting(self, patience: float, *words: Any) -> Any:
         """The answer to a command that may wait, on a connection on which nothing else waits behind it."""
         connection = self._watches.get_connection()
+        self._waiting.add(connection)
         try:
             return exchange(connection, *words, patience=patience)
         finally:
+            self._waiting.discard(connection)
             self._watches.release(connection)
 
     def close(self) -> None:
-        """End every connection, those in use too: whoever waits on one is told at once."""
-        self._commands.disconnect()
-        self._watches.disconnect()
+        """End every connection; who waits for an event is told at once, commands end by themselves."""
+        for connection in tuple(self._waiting):
+            _interrupt(connection)
+        self._commands.disconnect(inuse_connections=False)
+        self._watches.disconnect(inuse_connections=False)
+
+
+def _interrupt(connection: Connection) -> None:
+    """Let its reader find the end of the stream; to close it here would pull it from under the reader."""
+    waiting = connection._get_socket()
+    if waiting is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(waiting, socket.SHUT_RDWR)
 
 
 def connection_options(

@@ -19,7 +19,7 @@ def told(error: Exception, url: RedisUrl) -> GatewayError:
     reason = _lasting(error, url)
     if reason:
         return GatewayError(f"The gateway {url.name} cannot be used: {reason}")
-    return GatewayUnavailable(f"The gateway {url.name} does not answer now: {_passing(error)}")
+    return GatewayUnavailable(f"The gateway {url.name} does not answer now: {_passing(error, url)}")
 
 
 def _lasting(error: Exception, url: RedisUrl) -> str | None:
@@ -61,9 +61,9 @@ def _mistrusted(error: Exception) -> str | None:
     return None
 
 
-def _passing(error: Exception) -> str:
+def _passing(error: Exception, url: RedisUrl) -> str:
     if isinstance(error, exceptions.TimeoutError):
-        return "no answer in time."
+        return f"no answer in time{' (is it a server without TLS?)' if url.tls else ''}."
     if isinstance(error, exceptions.RedisError) and "WRONGTYPE" in str(error):
         return "a key is of another type than ours; the next heartbeat of a service mends it."
     return str(error)
