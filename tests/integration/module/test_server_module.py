@@ -375,7 +375,7 @@ def test_updating_again_replaces_the_process() -> None:
 
 
 def test_killed_process_is_a_named_error_and_can_be_started_again() -> None:
-    module = modcore.ServerModule(Worker()).start()
+    module = modcore.ServerModule(Worker(), restarts=0).start()
     os.kill(module("pid"), signal.SIGKILL)
     with pytest.raises(ServiceError, match="does not answer"):
         for _ in range(20):
@@ -388,7 +388,7 @@ def test_killed_process_is_a_named_error_and_can_be_started_again() -> None:
 
 
 def test_state_of_a_process_that_has_ended_is_the_truth_before_any_call() -> None:
-    module = modcore.ServerModule(Worker(), "worker").start()
+    module = modcore.ServerModule(Worker(), "worker", restarts=0).start()
     assert module.state.deploy == "done"
     os.kill(module("pid"), signal.SIGKILL)
     deadline = time.monotonic() + 10

@@ -61,7 +61,9 @@ class Attempts:
     @property
     def left(self) -> float | None:
         """Seconds that are left for the call; None without a deadline."""
-        return None if self._end is None else max(self._end - time.monotonic(), 0.001)
+        if self._end is None or (self._error is None and self._patient_until is None):
+            return self._seconds  # nothing has taken any time yet
+        return max(self._end - time.monotonic(), 0.001)
 
     def __iter__(self) -> Iterator[Instance]:
         return self
