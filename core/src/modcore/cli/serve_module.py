@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     import cloudpickle
 
     from modcore.serve import server
-    from modcore.serve.module_app import create_module_app
+    from modcore.serve.draining import run_service
+    from modcore.serve.module_app import ModuleApp
 
     payload = read_payload()
     if payload is None:
@@ -50,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
             f"the module could not be deployed in its process: {type(error).__name__}: {error}"
         ) from error
     listener = server.open_listener("127.0.0.1", 0)
-    app = create_module_app(module, token.decode())
+    app = ModuleApp(module, token.decode())
     try:
-        server.run(app, listener, lambda: announce(f"url: {server.url_of(listener)}"), lambda: None)
+        run_service(app, listener, lambda: announce(f"url: {server.url_of(listener)}"))
     finally:
         module.stop()
     return 0
