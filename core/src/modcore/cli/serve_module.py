@@ -22,6 +22,7 @@ from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
     from modcore.module import ModuleBase
+    from modcore.serve.module_app import ModuleApp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the module until SIGTERM or the parent's end."""
     from modcore.serve import server
-    from modcore.serve.module_app import create_module_app
+    from modcore.serve.draining import run_service
+    from modcore.serve.module_app import ModuleApp
 
     handover = _handover()
     announce = _own_stdout()
@@ -55,14 +57,20 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     listener = server.open_listener("127.0.0.1", 0)
     url = server.url_of(listener)
-    app = create_module_app(module, handover.token)
-    place = Place(handover, _instance(args, url, module))
+    app = ModuleApp(
+        module,
+        handover.token,
+        name=args.name,
+        capacity=args.capacity,
+        tells_tracebacks=args.entry is None,  # it runs for a handle
+    )
+    place = Place(handover, _instance(args, url, app))
 
     def on_ready() -> None:
         place.register(then=lambda: announce(f"url: {url}"))
 
     try:
-        server.run(app, listener, on_ready, lambda: None, place.drain)
+        run_service(app, listener, on_ready, place.drain)
     finally:
         place.leave()
         module.stop()
@@ -70,12 +78,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _instance(args: argparse.Namespace, url: str, module: ModuleBase) -> Instance:
+def _instance(args: argparse.Namespace, url: str, app: ModuleApp) -> Instance:
     return Instance(
         service=args.name,
         url=url,
         capacity=args.capacity,
-        module=type(module).__name__,
+        module=app.module_name,
+        models=app.models,
         launcher=args.launcher,
         idempotent=args.idempotent,
         id=os.environ.pop(INSTANCE, "") or secrets.token_hex(8),

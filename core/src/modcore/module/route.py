@@ -10,6 +10,7 @@ from modcore.gateway.balancer import Balancer
 from modcore.gateway.instance import Instance
 from modcore.module.attempts import Attempts
 from modcore.module.remote import RemoteModule
+from modcore.module.time_left import within
 
 _Args = tuple[Any, ...]
 _Kwargs = dict[str, Any]
@@ -83,7 +84,7 @@ class Route:
     def _attempts(self) -> Attempts:
         return Attempts(
             self._balancer,
-            self._seconds,
+            within(self._seconds),
             idempotent=self._idempotent,
             has_served=bool(self._remotes),
             is_hopeless=self._is_hopeless,

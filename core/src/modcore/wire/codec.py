@@ -55,8 +55,8 @@ def decode(content_type: str, body: bytes, *, may_import: bool = True) -> Any:
             f"it is nested more than {bounds.MAX_DEPTH} deep; make it flatter"
         ) from None
     except msgspec.DecodeError as error:
-        place = f" (byte {len(body)})" if "(byte" not in str(error) else ""
-        raise Malformed(f"{error}{place}") from None
+        where = "" if "(byte" in str(error) else f" (byte {len(body)})"
+        raise Malformed(f"{error}{where}") from None
     except UnicodeDecodeError as error:
         place = body.find(error.object) + error.start if content_type == MSGPACK else _no_utf8(body)
         raise Malformed(f"a text is not UTF-8 (byte {place})") from None
