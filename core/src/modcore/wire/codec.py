@@ -100,7 +100,7 @@ def _json_form(value: Any, depth: int = 0) -> Any:
     if depth > bounds.MAX_DEPTH:
         raise CannotTravel(f"it is nested more than {bounds.MAX_DEPTH} deep")
     kind = type(value)
-    if kind in (list, tuple):
+    if kind in (list, tuple, package):
         return [_part(each, depth, f"[{i}]") for i, each in enumerate(value)]
     if kind is dict and _are_texts(value):
         return {key: _part(each, depth, f".{key}") for key, each in value.items()}
