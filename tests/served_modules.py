@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import modcore
@@ -130,7 +131,7 @@ class Dying(modcore.ModuleBase):
         self.file = file
 
     def forward(self, value: Any) -> Any:
-        with open(self.file, "a") as file:
+        with Path(self.file).open("a") as file:
             file.write(".")
             file.flush()
             if file.tell() == 1:

@@ -27,12 +27,15 @@ class Replicas:
         """Place all; raises what the first that fails has said, and then none is left."""
         crew = AtOnce("replicas", patience=lambda: 0.0)
         try:
-            for id, spec in self._specs.items():
+            for name, spec in self._specs.items():
                 label = f"starting replica {spec.replica} of {spec.name}"
-                crew.start(label, functools.partial(self._launch_one, id, spec))
+                crew.start(label, functools.partial(self._launch_one, name, spec))
             crew.wait()
         except BaseException as error:
-            self.close()
+            try:
+                self.close()
+            except Exception as failure:
+                error.add_note(f"a replica could not be ended: {failure!r}")
             if isinstance(error, ExceptionGroup):
                 raise _first_of(error, len(self._specs)) from None
             raise
@@ -45,8 +48,8 @@ class Replicas:
         failures: list[Exception] = []
         all_ended(
             [
-                functools.partial(_end, self._specs[id], service, failures)
-                for id, service in services.items()
+                functools.partial(_end, self._specs[name], service, failures)
+                for name, service in services.items()
             ]
         )
         for failure in failures:
@@ -63,8 +66,8 @@ class Replicas:
         urls = tuple(service.url for _, service in services)
         if urls != self._urls:
             self._instances = tuple(
-                Instance(service=service.name, url=url, id=id)
-                for (id, service), url in zip(services, urls, strict=True)
+                Instance(service=service.name, url=url, id=name)
+                for (name, service), url in zip(services, urls, strict=True)
                 if url
             )
             self._urls = urls
@@ -84,7 +87,8 @@ class Replicas:
     def failure(self) -> ServiceError | None:
         """What has ended by itself for good, with an exit code other than 0, or None."""
         codes = {
-            self._specs[id].replica: service.poll() for id, service in self._services.copy().items()
+            self._specs[name].replica: service.poll()
+            for name, service in self._services.copy().items()
         }
         failed = {replica: code for replica, code in codes.items() if code}
         if not failed:
