@@ -18,7 +18,16 @@ from modcore.errors import ServiceError
 from modcore.gateway.base import GatewayError
 from modcore.gateway.directory import shared_directory
 from modcore.module.remote import DeadlineExceeded
-from served_modules import Asking, Dying, Loading, NotLoading, Sleeper, SlowToLoad, Worker
+from served_modules import (
+    Asking,
+    Dying,
+    Loading,
+    NotLoading,
+    Patient,
+    Sleeper,
+    SlowToLoad,
+    Worker,
+)
 from waiting import wait_until
 
 PATIENCE = 30.0
@@ -122,6 +131,20 @@ def test_call_ends_with_its_deadline() -> None:
         assert time.monotonic() - started < 5
     finally:
         module.stop()
+
+
+def test_what_is_left_of_a_deadline_holds_for_what_is_called_in_turn(tmp_path: Path) -> None:
+    inner = modcore.ServerModule(Sleeper(), deadline=60.0)
+    file = tmp_path / "waited"
+    outer = modcore.ServerModule(Patient(inner, str(file)), deadline=1.0).start()
+    try:
+        with pytest.raises(DeadlineExceeded):
+            outer()
+        wait_until(file.exists, PATIENCE)
+        wait_until(lambda: file.read_text(), PATIENCE)
+        assert float(file.read_text()) < 5
+    finally:
+        outer.stop()
 
 
 @pytest.mark.parametrize("wrong", [{"replicas": 0}, {"deadline": 0}, {"restarts": -1}])

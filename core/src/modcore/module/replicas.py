@@ -20,8 +20,7 @@ class Replicas:
         self._services: dict[str, Service] = {}
         self._lock = threading.Lock()
         self._is_closed = False
-        self._urls: tuple[str, ...] = ()
-        self._instances: tuple[Instance, ...] = ()
+        self._seen: tuple[tuple[str, ...], tuple[Instance, ...]] = (), ()
 
     def launch(self) -> None:
         """Place all; raises what the first that fails has said, and then none is left."""
@@ -64,14 +63,15 @@ class Replicas:
         """Those that are up, each where it is now; the same tuple as long as nothing has changed."""
         services = tuple(self._services.items())
         urls = tuple(service.url for _, service in services)
-        if urls != self._urls:
-            self._instances = tuple(
-                Instance(service=service.name, url=url, id=name)
-                for (name, service), url in zip(services, urls, strict=True)
+        seen_urls, instances = self._seen
+        if urls != seen_urls:
+            instances = tuple(
+                Instance(service=self._specs[name].name, url=url, id=name)
+                for (name, _), url in zip(services, urls, strict=True)
                 if url
             )
-            self._urls = urls
-        return self._instances
+            self._seen = urls, instances  # at once: other threads are here too
+        return instances
 
     @property
     def ids(self) -> Collection[str]:
