@@ -186,7 +186,7 @@ def test_services_start_at_once_and_find_each_other_by_name(gateway: str) -> Non
         assert own not in {told, asked, os.getpid()}
         directory = shared_directory(gateway)
         wait_until(lambda: len(directory.instances("inner")) == 2, PATIENCE)
-        assert set(directory.services()) == {"inner", "outer"}
+        wait_until(lambda: set(directory.services()) == {"inner", "outer"}, PATIENCE)
     finally:
         outer.stop()
     wait_until(lambda: not shared_directory(gateway).services(), PATIENCE, "all have left")
