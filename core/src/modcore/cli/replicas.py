@@ -74,7 +74,8 @@ class Replicas:
 
     def stop(self, timeout: float) -> None:
         """End all at once, each within `timeout` seconds; what was meant to end is forgotten."""
-        all_ended([functools.partial(self._stop, replica, timeout) for replica in self._services])
+        running = [replica for replica in list(self._services) if replica not in self._codes]
+        all_ended([functools.partial(self._stop, replica, timeout) for replica in running])
         self.look()
 
     def close(self, *, is_wanted: bool) -> None:
