@@ -18,9 +18,7 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def gateway(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> str:
+def gateway(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a store that nobody else uses, with a key for it."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/gateway.db"

@@ -262,7 +262,10 @@ class ServerModule(ModuleBase):
             del state[name]
         url, replicas, there = self._gateway_url, self._replicas, receiver.get()
         if not self._is_elsewhere and not replicas and (not url or there is None):
-            return {**state, "_service_name": None}  # a module like this one, which does not run yet
+            return {
+                **state,
+                "_service_name": None,
+            }  # a module like this one, which does not run yet
         state["_is_elsewhere"] = True
         if not url:
             fixed = replicas.instances() if replicas else self._fixed
