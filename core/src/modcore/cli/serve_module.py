@@ -98,7 +98,10 @@ def _handover() -> Handover:
             "this command is for launchers, such as that of ServerModule.start(), which hand it a token "
             "and a module; to serve an entry point: modcore deploy app.py:module"
         )
-    handover = Handover.from_bytes(payload)
+    try:
+        handover = Handover.from_bytes(payload)
+    except ValueError as error:
+        raise ServiceError(f"the launcher has handed over what nobody can read: {error}.") from None
     if not handover.token:
         raise ServiceError(
             "the launcher has handed over no token, so anyone could call; it has to."
