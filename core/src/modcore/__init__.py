@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         switch,
         warp,
     )
+    from modcore.gateway import configure
     from modcore.module import (
         ActionModule,
         ModuleBase,
@@ -74,6 +75,7 @@ _HOMES = {
         "switch",
         "warp",
     ),
+    "gateway": ("configure",),
     "module": (
         "ActionModule",
         "ModuleBase",
@@ -88,7 +90,7 @@ _HOMES = {
 }
 
 #: Rooms that are reached by attribute without having been imported: ``modcore.module.ModuleBase``.
-_ROOMS = frozenset({"engine", "flow", "module", "plugins", "registry", "training"})
+_ROOMS = frozenset({"engine", "flow", "gateway", "module", "plugins", "registry", "training"})
 
 __all__ = [
     "ActionModule",
@@ -118,6 +120,7 @@ __all__ = [
     "__version__",
     "barrier",
     "bind",
+    "configure",
     "diverter",
     "graph",
     "hookimpl",

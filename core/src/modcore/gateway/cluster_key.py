@@ -24,7 +24,12 @@ class ClusterKey:
                 f"The cluster key has {len(secret)} characters; give it {MIN_SECRET} or more, for example "
                 'from: python -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
-        self._secret = secret.encode()
+        try:
+            self._secret = secret.encode()
+        except UnicodeEncodeError:
+            raise GatewayError(
+                "The cluster key is no UTF-8 text; use letters and digits."
+            ) from None
         self._signing = self._derive("sign documents")
 
     @property
@@ -43,7 +48,11 @@ class ClusterKey:
 
     def verify(self, content: str, signature: str) -> bool:
         """Whether `signature` is the one of `content`."""
-        return hmac.compare_digest(self.sign(content).encode(), signature.encode())
+        try:
+            given, right = signature.encode(), self.sign(content).encode()
+        except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and UTF-8 cannot
+            return False
+        return hmac.compare_digest(right, given)
 
     def __repr__(self) -> str:
         return "ClusterKey(…)"

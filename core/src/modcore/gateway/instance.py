@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 import time
@@ -19,11 +20,21 @@ from modcore.gateway.cluster_key import ClusterKey
 MAX_DOCUMENT = 16 * 1024  # characters
 #: A service's name: a part of URLs, of keys and of file names.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_URL = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
+)
 _FORMAT = 1
 
 
 class BadDocument(ServiceError):
-    """What a store holds is no document of an instance, or is not signed with our key."""
+    """What a store holds is no document of an instance, or is not signed with our key.
+
+    `reason` is one word for counting: ``size``, ``shape``, ``signature``, ``place``, ``network``.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +71,18 @@ class Instance:
 def read_entry(entry: Entry, key: ClusterKey) -> Instance:
     """The instance that `entry` tells of; raises BadDocument, with the reason, unless all of it is right."""
     if len(entry.document) > MAX_DOCUMENT:
-        raise BadDocument(f"it has {len(entry.document)} characters; {MAX_DOCUMENT} are the most")
+        raise BadDocument(
+            f"it has {len(entry.document)} characters; {MAX_DOCUMENT} are the most", "size"
+        )
     envelope = _object(entry.document)
     content, signature = envelope.get("content"), envelope.get("signature")
     if not isinstance(content, str) or not isinstance(signature, str):
-        raise BadDocument("it has no content or no signature")
+        raise BadDocument("it has no content or no signature", "shape")
     if not key.verify(content, signature):
-        raise BadDocument("its signature is not of this cluster's key")
+        raise BadDocument("its signature is not of this cluster's key", "signature")
     instance = _instance(_object(content))
     if (instance.service, instance.id, instance.epoch) != (entry.service, entry.id, entry.epoch):
-        raise BadDocument("it is stored under another name than it was signed for")
+        raise BadDocument("it is stored under another name than it was signed for", "place")
     return instance
 
 
@@ -89,20 +102,22 @@ def _object(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise BadDocument("it is no JSON object")
+        raise BadDocument("it is no JSON object", "shape")
     return value
 
 
 def _instance(content: Mapping[str, Any]) -> Instance:
     if content.get("v") != _FORMAT:
-        raise BadDocument(f"it is of format {content.get('v')!r}; this modcore reads {_FORMAT}")
+        raise BadDocument(
+            f"it is of format {content.get('v')!r:.80}; this modcore reads {_FORMAT}", "shape"
+        )
     known = {each.name: content[each.name] for each in fields(Instance) if each.name in content}
     for name, value in known.items():
         if not _KINDS[name](value):
-            raise BadDocument(f"its {name} is {value!r:.80}")
+            raise BadDocument(f"its {name} is {value!r:.80}", "shape")
     missing = {"service", "url", "id", "epoch"} - known.keys()
     if missing:
-        raise BadDocument(f"it has no {', '.join(sorted(missing))}")
+        raise BadDocument(f"it has no {', '.join(sorted(missing))}", "shape")
     return Instance(**{**known, "models": tuple(known.get("models", ()))})
 
 
@@ -115,18 +130,19 @@ def _is_id(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value)
 
 
 def _is_url(value: object) -> bool:
-    if not isinstance(value, str) or len(value) > 512:
+    # Nothing that two parsers could read as two hosts: no user, no backslash, no blank, no query.
+    if not isinstance(value, str) or len(value) > 512 or not _URL.fullmatch(value):
         return False
     try:
         address = urlsplit(value)
         port = address.port
     except ValueError:
         return False
-    return address.scheme in ("http", "https") and bool(address.hostname) and port != 0
+    return bool(address.hostname) and port != 0
 
 
 def _are_names(value: object) -> bool:
@@ -138,7 +154,7 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "url": _is_url,
     "id": _is_id,
     "epoch": _is_id,
-    "capacity": lambda value: type(value) is int and value > 0,
+    "capacity": lambda value: type(value) is int and 0 < value <= 1_000_000,
     "models": _are_names,
     "module": _is_text,
     "schema": _is_text,

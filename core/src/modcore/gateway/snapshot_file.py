@@ -1,0 +1,76 @@
+"""The last snapshot in a file, so that a new process can call services while the store is down.
+
+The file holds the signed documents as they were in the store: whoever reads it verifies them again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from modcore.gateway.addresses import shown
+from modcore.gateway.base import Entry
+from modcore.state_directory import state_directory
+
+MAX_FILE = 64 * 1024 * 1024  # bytes
+
+
+class SnapshotFile:
+    """`path`, readable for this user alone; its time of change is when the content was last known good.
+
+    Nothing here raises: a snapshot that cannot be kept is no reason to stop.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, url: str) -> SnapshotFile:
+        """The file for the gateway at `url`, in the state directory."""
+        directory = state_directory() / "gateways"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        name = hashlib.sha256(shown(url).encode()).hexdigest()[:16]
+        return cls(directory / f"{name}.json")
+
+    def save(self, entries: Iterable[Entry]) -> bool:
+        """Replace the content, all or nothing; whether that went well."""
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            draft.unlink(missing_ok=True)
+            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"v": 1, "entries": [asdict(entry) for entry in entries]}, file)
+            draft.replace(self.path)
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            return False
+        return True
+
+    def touch(self) -> None:
+        """The content is still good."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    def load(self) -> tuple[list[Entry], float]:
+        """The entries, and how many seconds ago they were known good; no entries when there is no file."""
+        try:
+            with self.path.open("rb") as file:
+                age = max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
+                content = json.loads(file.read(MAX_FILE))
+            return [_entry(each) for each in content["entries"]], age
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return [], 0.0
+
+
+def _entry(values: dict[str, object]) -> Entry:
+    fields = {name: values[name] for name in ("service", "id", "epoch", "document")}
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise TypeError("an entry holds texts")
+    return Entry(**fields)  # type: ignore[arg-type]
