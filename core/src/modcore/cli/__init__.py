@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": "Measure throughput and latencies of a checkpoint or a server.",
     "demo": "Train, serve, ask and score a small Llama, all on this machine.",
     "explain": "Say which plugin serves a checkpoint, and why.",
+    "gateway": "One HTTP address in front of every registered service.",
     "generate": "Complete one prompt with a checkpoint.",
     "list-plugins": "List what is installed, without importing it.",
     "serve": "Serve a checkpoint over HTTP, with the OpenAI API.",

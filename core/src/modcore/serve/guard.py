@@ -33,7 +33,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if self._expected is None and not _is_local(headers.get(b"origin", b"")):
+        if self._expected is None and not is_local(headers.get(b"origin", b"")):
             message = (
                 "This server has no key and answers no web pages of other hosts; give it a key."
             )
@@ -70,7 +70,7 @@ def _declared(headers: dict[bytes, bytes]) -> int:
     return int(length) if length.isdigit() and len(length) < 20 else 0
 
 
-def _is_local(origin: bytes) -> bool:
+def is_local(origin: bytes) -> bool:
     """Whether a browser says that a page of this machine asks, or nothing says who asks.
 
     Without it, any web page that somebody here opens could use a server that has no key.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from modcore.errors import InvalidRequest, ServiceError
 
@@ -61,15 +61,16 @@ def url_of(listener: socket.socket) -> str:
 
 
 def run(
-    app: FastAPI,
+    app: ASGIApp,
     listener: socket.socket,
     on_ready: Callable[[], None],
     on_overdue: Callable[[], None],
+    on_stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve `app` on `listener` until SIGTERM or SIGINT.
 
-    `on_ready` is called once it answers; `on_overdue` when answers still run some seconds after the
-    signal, and has to end them.
+    `on_ready` is called once it answers, `on_stopping` at the signal; `on_overdue` when answers still run
+    some seconds after it, and has to end them.
     """
     config = uvicorn.Config(
         app,
@@ -80,7 +81,7 @@ def run(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS + 2 * LAST_SECONDS,
     )
-    _Server(config, on_ready, on_overdue).run(sockets=[listener])
+    _Server(config, on_ready, on_overdue, on_stopping).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -91,10 +92,12 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         on_ready: Callable[[], None],
         on_overdue: Callable[[], None],
+        on_stopping: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._on_overdue = on_overdue
+        self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -110,6 +113,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
+        self._on_stopping()
         loop = asyncio.get_running_loop()
         loop.call_later(GRACEFUL_SECONDS, self._on_overdue)
         loop.call_later(GRACEFUL_SECONDS + LAST_SECONDS, self._hang_up)
