@@ -9,6 +9,10 @@ from modcore.serve.front_door.refusals import Refusal
 from modcore.serve.front_door.request import Request
 
 
+#: Seconds in which most answers have come.
+_AT_ONCE = 0.01
+
+
 class CallerGone(Exception):
     """The client has closed its connection."""
 
@@ -19,7 +23,7 @@ class Waiting:
     That is at `until`, by the event loop's clock: as the request says, `most` seconds at most.
 
     `stop` ends it for another reason. `watch` is for when the body has been taken: what comes next is then
-    that the client is gone.
+    that the client is gone. Most answers come at once, so it begins only when one does not.
     """
 
     def __init__(self, request: Request, most: float) -> None:
@@ -29,17 +33,18 @@ class Waiting:
         self._reason: Exception | None = None
         self._task: asyncio.Task[object] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._may_watch = self._is_slow = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Waiting:
-        loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._timer = loop.call_at(self.until, self._too_late)
+        self._timer = asyncio.get_running_loop().call_later(_AT_ONCE, self._slow)
         return self
 
     def watch(self) -> None:
         """Notice from now on when the client goes away."""
-        if self._watch is None:
+        self._may_watch = True
+        if self._is_slow and self._watch is None:
             self._watch = asyncio.ensure_future(self._until_gone())
             self._watch.add_done_callback(self._gone)
 
@@ -66,6 +71,12 @@ class Waiting:
                 and not cancelled_by_others
             ):
                 raise self._reason from None
+
+    def _slow(self) -> None:
+        self._is_slow = True
+        self._timer = asyncio.get_running_loop().call_at(self.until, self._too_late)
+        if self._may_watch:
+            self.watch()
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
