@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from modcore.cli.api_key import add_api_key_options, api_key, verify_key_for
+from modcore.cli.joining import add_gateway_option, used_gateway
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add(
-        "--gateway",
-        metavar="URL",
-        help="where services are registered, such as sqlite:////var/tmp/services.db or redis://127.0.0.1:6379 "
-        "(default: MODCORE_GATEWAY; a password on a command line is visible, so rather set that)",
-    )
+    add_gateway_option(parser, "where the services are registered")
     add(
         "--host",
         default="127.0.0.1",
@@ -67,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             f"The front door needs {error.name}, which is not installed; try: pip install 'modcore[serve]'"
         ) from error
     verify_key_for(args.host, settings.api_key)
-    url, directory, token = _registry(args.gateway)
+    url, directory, token = _registry(args)
     listener = server.open_listener(args.host, args.port)
     directory.start()
     _say_what_is_known(url, directory)
@@ -106,16 +102,13 @@ def _settings(args: argparse.Namespace) -> Settings:
     )
 
 
-def _registry(given: str | None) -> tuple[str, Directory, str]:
+def _registry(args: argparse.Namespace) -> tuple[str, Directory, str]:
     """The gateway's URL for people, its directory, and the token of the cluster's services."""
     from modcore.gateway.addresses import scheme_of, shown
     from modcore.gateway.directory import shared_directory
     from modcore.gateway.secret import cluster_key
-    from modcore.gateway.settings import configure, gateway_url
 
-    if given is not None:
-        configure(gateway=given)
-    url = gateway_url()
+    url = used_gateway(args)
     if url is None:
         raise InvalidRequest(
             "there is no gateway; name the one that the services register in, here or in MODCORE_GATEWAY.",

@@ -24,6 +24,7 @@ _URL = re.compile(
     r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
 )
 _FORMAT = 1
+DEFAULT_CAPACITY = 128  # calls at once
 
 
 class BadDocument(ServiceError):
@@ -51,7 +52,7 @@ class Instance:
     url: str
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
-    capacity: int = 128
+    capacity: int = DEFAULT_CAPACITY
     models: tuple[str, ...] = ()
     module: str = ""
     schema: str = ""

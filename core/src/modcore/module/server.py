@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from modcore.deploy.handover import Handover
 from modcore.errors import MissingExtra, ServiceError
 from modcore.flow.tree import drawn_once, make_repr
 from modcore.module.action import ActionModule
@@ -125,7 +126,7 @@ class ServerModule(ModuleBase):
             self._launches += 1
             launch = self._launches
         token = secrets.token_urlsafe(32)
-        payload = token.encode() + b"\n" + _pickled(self.module)
+        payload = Handover(token=token, module=_pickled(self.module)).to_bytes()
         service = plugin_manager().deploy(self._spec(), {"secret_payload": payload})
         with self._lock:
             unwanted: Service | None = service  # if somebody has stopped or started it again since

@@ -65,12 +65,12 @@ def run(
     listener: socket.socket,
     on_ready: Callable[[], None],
     on_overdue: Callable[[], None],
-    on_stopping: Callable[[], None] = lambda: None,
+    on_drain: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve `app` on `listener` until SIGTERM or SIGINT.
 
-    `on_ready` is called once it answers, `on_stopping` at the signal; `on_overdue` when answers still run
-    some seconds after it, and has to end them.
+    `on_ready` is called once it answers; `on_drain` when the signal has come; `on_overdue` when answers
+    still run some seconds later, and has to end them. None of them may block.
     """
     config = uvicorn.Config(
         app,
@@ -82,7 +82,7 @@ def run(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS + 2 * LAST_SECONDS,
     )
-    _Server(config, on_ready, on_overdue, on_stopping).run(sockets=[listener])
+    _Server(config, on_ready, on_overdue, on_drain).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -93,12 +93,12 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         on_ready: Callable[[], None],
         on_overdue: Callable[[], None],
-        on_stopping: Callable[[], None],
+        on_drain: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._on_drain = on_drain
         self._on_ready = on_ready
         self._on_overdue = on_overdue
-        self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -114,7 +114,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        self._on_stopping()
+        self._on_drain()
         loop = asyncio.get_running_loop()
         loop.call_later(GRACEFUL_SECONDS, self._on_overdue)
         loop.call_later(GRACEFUL_SECONDS + LAST_SECONDS, self._hang_up)

@@ -8,7 +8,6 @@ from types import TracebackType
 from modcore.serve.front_door.refusals import Refusal
 from modcore.serve.front_door.request import Request
 
-
 #: Seconds in which most answers have come.
 _AT_ONCE = 0.01
 

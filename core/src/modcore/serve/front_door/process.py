@@ -42,7 +42,7 @@ def run(
         listener,
         on_ready=begin,
         on_overdue=front_door.calls.end_all,
-        on_stopping=front_door.drain,
+        on_drain=front_door.drain,
     )
 
 
