@@ -126,17 +126,11 @@ def _say_what_is_known(url: str, directory: Directory) -> None:
     """Tell when the store is down: with what it was, or with nothing, the front door opens all the same."""
     if directory.error is None:
         return
-    count = sum(len(instances) for instances in directory.services().values())
+    count = sum(map(len, directory.services().values()))
     known = (
-        f"{count} instances are known from {directory.age:.0f} s ago"
-        if count
-        else "nothing is known of its services yet"
+        f"instances known from {directory.age:.0f} s ago: {count}" if count else "none is known yet"
     )
-    print(
-        f"{url} does not answer ({directory.error}); {known}; trying again.",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"{url} does not answer ({directory.error}); {known}; trying again.", file=sys.stderr)
 
 
 COMMAND = Command(
