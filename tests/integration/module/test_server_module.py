@@ -85,8 +85,8 @@ def test_module_that_leaves_its_process_is_an_error_here_and_goes_on_there(
     assert server("echo") == [[], {}]
 
 
-def test_tuples_arrive_as_lists(server: modcore.ServerModule) -> None:
-    assert server("echo", (1, (2,))) == [[[1, [2]]], {}]
+def test_values_arrive_as_themselves(server: modcore.ServerModule) -> None:
+    assert server("echo", (1, (2,)), {1: b"2"}) == [[(1, (2,)), {1: b"2"}], {}]
 
 
 def test_call_that_takes_longer_than_its_limit_says_which_and_how_to_lengthen_it() -> None:
@@ -99,12 +99,12 @@ def test_call_that_takes_longer_than_its_limit_says_which_and_how_to_lengthen_it
 
 
 def test_what_cannot_travel_is_refused_on_either_side(server: modcore.ServerModule) -> None:
-    with pytest.raises(TypeError, match="cannot travel as JSON"):
+    with pytest.raises(TypeError, match="cannot travel"):
         server("echo", object())
-    with pytest.raises(TypeError, match="cannot travel as JSON"):
+    with pytest.raises(TypeError, match="cannot travel"):
         server("lock")
-    with pytest.raises(TypeError, match="the key 1 of a dict"):
-        server("echo", {1: 2})
+    with pytest.raises(TypeError, match="would arrive as a str"):
+        server("echo", type("Text", (str,), {})("x"))
     assert server("echo") == [[], {}]
 
 
@@ -201,7 +201,7 @@ def test_url_may_be_https_with_a_certificate_that_this_machine_trusts(
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         trusting = modcore.UrlModule(url)
         assert trusting(1) == [1]
-        trusting._remote._local.connection.close()
+        trusting._remote.close()
     finally:
         service.shutdown()
         thread.join()

@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the module until SIGTERM or the parent's end."""
     from modcore.serve import server
-    from modcore.serve.module_app import create_module_app
+    from modcore.serve.draining import run_service
+    from modcore.serve.module_app import ModuleApp
 
     handover = _handover()
     announce = _own_stdout()
@@ -53,14 +54,14 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     listener = server.open_listener("127.0.0.1", 0)
     url = server.url_of(listener)
-    app = create_module_app(module, handover.token)
-    place = Place(handover, _instance(args, url, module))
+    app = ModuleApp(module, handover.token, name=args.name, capacity=args.capacity)
+    place = Place(handover, _instance(args, url, module, app.models))
 
     def on_ready() -> None:
         place.register(then=lambda: announce(f"url: {url}"))
 
     try:
-        server.run(app, listener, on_ready, lambda: None, place.drain)
+        run_service(app, listener, on_ready, place.drain)
     finally:
         place.leave()
         module.stop()
@@ -68,10 +69,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _instance(args: argparse.Namespace, url: str, module: ModuleBase) -> Instance:
+def _instance(
+    args: argparse.Namespace, url: str, module: ModuleBase, models: tuple[str, ...]
+) -> Instance:
     return Instance(
         service=args.name,
         url=url,
+        models=models,
         capacity=args.capacity,
         module=type(module).__name__,
         launcher=args.launcher,
