@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 
 #: Holds the launcher's pid, for a child whose standard input is the launcher's pipe.
 PARENT_PIPE = "MODCORE_PARENT_PIPE"
@@ -35,4 +37,11 @@ def end_with_parent() -> None:
     os.dup2(nothing, 0)  # what the module reads there is not the launcher's pipe
     os.close(nothing)
     start_guard(int(launcher), pipe)
-    os.close(pipe)
+    # Besides the guard, which somebody may have killed.
+    threading.Thread(target=_end_with, args=(pipe,), name="parent", daemon=True).start()
+
+
+def _end_with(pipe: int) -> None:
+    while os.read(pipe, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -132,6 +132,7 @@ def claim(name: str) -> Iterator[None]:
 
 def is_claimed(name: str) -> bool:
     """Whether some process supervises a service called `name`."""
+    verify_service_name(name)
     try:
         with claim(name):
             return False

@@ -27,9 +27,10 @@ def shown(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if scheme.lower() == "sqlite":
         return url
-    place, _, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    host = place.rpartition("@")[2]
-    return f"{scheme}{separator}{host}" + (f"/{path}" if path else "")
+    user, _, place = rest.rpartition("@")
+    if re.search(r"[/?#]", user):
+        return f"{scheme}{separator}…"  # who can tell where such a password ends
+    return f"{scheme}{separator}{re.split('[?#]', place, maxsplit=1)[0]}"
 
 
 def absolute(url: str) -> str:

@@ -55,8 +55,8 @@ class Balancer:
         An instance that drains is never picked. One that is left out for its failures is picked only
         when all others are, too.
         """
+        instances = self._source()
         with self._lock:
-            instances = self._source()
             if instances is not self._seen:
                 self._take(instances)
             elif self._clock() >= self._usable_until:

@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 
 from modcore.errors import ServiceError
 from modcore.gateway.addresses import absolute
@@ -17,23 +16,18 @@ from modcore.gateway.cluster_key import ClusterKey
 from modcore.gateway.connect import connect
 from modcore.gateway.forks import renew_after_fork
 from modcore.gateway.instance import Instance
-from modcore.gateway.preservation import doubtful
-from modcore.gateway.probe import answering
+from modcore.gateway.preservation import Doubts
 from modcore.gateway.reading import EntryReader, Known
 from modcore.gateway.secret import cluster_key
+from modcore.gateway.snapshot import EMPTY, Snapshot, snapshot_of
 from modcore.gateway.snapshot_file import SnapshotFile
 
 _log = logging.getLogger(__name__)
 
 RESOLVE_EVERY = 2.0  # seconds; a watch that notices something is quicker
-KEEP_DOUBTFUL = 300.0  # seconds that one is kept which answers but does not register again
-TOUCH_EVERY = 30.0
 _SLICE = 0.5  # seconds that a watch waits, and so a closing directory
 _FIRST_LOOK = 1.0
 _PAUSES = (0.2, 0.4, 0.8, 1.0)
-
-Snapshot = Mapping[str, tuple[Instance, ...]]
-_EMPTY: Snapshot = MappingProxyType({})
 
 
 class Directory:
@@ -48,10 +42,9 @@ class Directory:
         self._gateway, self._file = gateway, file
         self._reader = EntryReader(key)
         self._known: dict[str, Known] = {}
-        self._doubts: dict[str, float] = {}  # id -> since when, by the monotonic clock
-        self._snapshot = _EMPTY
+        self._doubts = Doubts()
+        self._snapshot = EMPTY
         self._good_at = -math.inf
-        self._saved_at = -math.inf
         self._error: Exception | None = None
         self._listeners: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
@@ -119,13 +112,12 @@ class Directory:
                 thread = threading.Thread(target=self._follow, name="directory", daemon=True)
                 thread.start()
                 self._thread = thread
-            elif self._thread is None:
-                return
         self._looked.wait(_FIRST_LOOK)
 
     def close(self) -> None:
         """End the thread; the snapshot stays. The gateway is its owner's to close."""
         self._closed.set()
+        self._looked.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_SLICE + 0.5)
 
@@ -136,8 +128,11 @@ class Directory:
 
     def _renew(self) -> None:
         self._changed, self._starting = threading.Condition(), threading.Lock()
+        was_closed, self._closed = self._closed.is_set(), threading.Event()
         self._looked = threading.Event()
-        if self._known:
+        if was_closed:
+            self._closed.set()
+        if was_closed or self._known:
             self._looked.set()
 
     # What follows runs in the thread.
@@ -170,22 +165,13 @@ class Directory:
         """What the store says now."""
         if self._error is not None:
             _log.warning("the gateway's store answers again")
-        now = time.monotonic()
-        self._error, self._good_at = None, now
+        self._error, self._good_at = None, time.monotonic()
         fresh = self._reader.read(entries)
-        kept = doubtful(self._known, fresh, self._doubts)
-        self._doubts = {each: self._doubts.get(each, now) for each in kept}
+        kept = self._doubts.raised(self._known, fresh)
         self._publish({**fresh, **kept})
-        if kept:
-            self._publish({**fresh, **self._still_there(kept, now)})
         self._looked.set()
-
-    def _still_there(self, kept: Mapping[str, Known], now: float) -> dict[str, Known]:
-        """Those of `kept` that answer; the others are gone."""
-        recent = [each for each in kept if now - self._doubts[each] < KEEP_DOUBTFUL]
-        alive = answering([kept[each].instance for each in recent])
-        self._doubts = {each: self._doubts[each] for each in alive}
-        return {each: kept[each] for each in alive}
+        if kept:
+            self._publish({**fresh, **self._doubts.settled(kept)})
 
     def _lose(self, error: Exception) -> None:
         """The store does not answer: what is known stays, and who knows nothing yet reads the file."""
@@ -203,23 +189,11 @@ class Directory:
         changed = known != self._known
         if changed:
             self._known = known
-            self._snapshot = _by_service(known.values(), self._snapshot)
-        if save:
-            self._save(changed)
+            self._snapshot = snapshot_of(known.values(), self._snapshot)
+        if save and self._file is not None:
+            self._file.keep((each.entry for each in known.values()), changed)
         if changed:
             self._tell()
-
-    def _save(self, changed: bool) -> None:
-        if self._file is None:
-            return
-        now = time.monotonic()
-        if changed or self._saved_at == -math.inf:
-            self._file.save(known.entry for known in self._known.values())
-        elif now - self._saved_at > TOUCH_EVERY:
-            self._file.touch()
-        else:
-            return
-        self._saved_at = now
 
     def _tell(self) -> None:
         with self._changed:
@@ -234,25 +208,12 @@ class Directory:
         return tuple(each for each in self._snapshot.get(service, ()) if not each.draining)
 
     def _absent(self, service: str, timeout: float) -> str:
-        names = ", ".join(sorted(self._snapshot)) or "none"
+        names = ", ".join(sorted(self._snapshot)[:10]) or "none"
         state = f"; its store does not answer ({self._error})" if self._error else ""
         return (
             f"No instance of {service!r} was registered within {timeout:g} s; the gateway knows: "
             f"{names}{state}."
         )
-
-
-def _by_service(known: Iterable[Known], before: Snapshot) -> Snapshot:
-    services: dict[str, list[Instance]] = {}
-    for _, instance in sorted(known, key=lambda each: each.entry.id):
-        services.setdefault(instance.service, []).append(instance)
-    # What has not changed stays the same object: a balancer sees at a glance that it knows it.
-    return MappingProxyType(
-        {
-            name: old if (new := tuple(members)) == (old := before.get(name, ())) else new
-            for name, members in sorted(services.items())
-        }
-    )
 
 
 class _Shared:

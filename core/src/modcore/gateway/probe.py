@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -14,13 +15,16 @@ AT_ONCE = 32
 
 
 def answering(instances: Sequence[Instance]) -> set[str]:
-    """The ids of those of `instances` that answer ``GET /health`` with 200; `AT_ONCE` at most.
+    """The ids of those of `instances` that answer ``GET /health`` with 200, or are not asked.
 
-    One that names another instance, or says that it drains, is gone.
+    `AT_ONCE` are asked at most, so that it takes no longer than one. One that names another instance
+    (``x-modcore-instance``), or says that it drains, is gone.
     """
+    asked = random.sample(instances, min(AT_ONCE, len(instances)))
     with ThreadPoolExecutor(AT_ONCE, "probe") as pool:
-        answers = pool.map(_answers, instances[:AT_ONCE])
-        return {each.id for each, lives in zip(instances, answers, strict=False) if lives}
+        answers = list(pool.map(_answers, asked))
+    gone = {each.id for each, lives in zip(asked, answers, strict=True) if not lives}
+    return {each.id for each in instances} - gone
 
 
 def _answers(instance: Instance) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from modcore.gateway.addresses import shown
 from modcore.gateway.base import Entry
 from modcore.state_directory import state_directory
 
+TOUCH_EVERY = 30.0  # seconds
 MAX_FILE = 64 * 1024 * 1024  # bytes
 
 
@@ -29,6 +31,7 @@ class SnapshotFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written_at = -math.inf
 
     @classmethod
     def of(cls, url: str) -> SnapshotFile:
@@ -37,6 +40,18 @@ class SnapshotFile:
         directory.mkdir(mode=0o700, exist_ok=True)
         name = hashlib.sha256(shown(url).encode()).hexdigest()[:16]
         return cls(directory / f"{name}.json")
+
+    def keep(self, entries: Iterable[Entry], changed: bool) -> None:
+        """`entries` are good now; they are written when they have `changed`, else now and then noted."""
+        now = time.monotonic()
+        if changed or self._written_at == -math.inf:
+            self.save(entries)
+        elif now - self._written_at > TOUCH_EVERY:
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+        else:
+            return
+        self._written_at = now
 
     def save(self, entries: Iterable[Entry]) -> bool:
         """Replace the content, all or nothing; whether that went well."""
@@ -52,11 +67,6 @@ class SnapshotFile:
                 draft.unlink(missing_ok=True)
             return False
         return True
-
-    def touch(self) -> None:
-        """The content is still good."""
-        with contextlib.suppress(OSError):
-            os.utime(self.path)
 
     def load(self) -> tuple[list[Entry], float]:
         """The entries, and how many seconds ago they were known good; no entries when there is no file."""

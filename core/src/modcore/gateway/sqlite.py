@@ -17,7 +17,8 @@ from modcore.gateway.addresses import sqlite_path
 from modcore.gateway.base import Entry, GatewayUnavailable
 from modcore.gateway.forks import renew_after_fork
 from modcore.gateway.machine import boot_id
-from modcore.gateway.sqlite_file import PATIENCE, SqliteFile, explained
+from modcore.gateway.sqlite_errors import explained
+from modcore.gateway.sqlite_file import PATIENCE, SqliteFile
 
 POLL = 0.05  # seconds between two looks at the revision
 
@@ -35,8 +36,8 @@ _RENEW = """
     AND boot = :boot AND :now < renewed + ttl AND renewed < :now + 60
 """
 _LIVING = """
-    SELECT service, id, epoch, document FROM instances
-    WHERE boot = :boot AND :now < renewed + ttl AND renewed < :now + 60
+    SELECT CAST(service AS TEXT), CAST(id AS TEXT), CAST(epoch AS TEXT), CAST(document AS TEXT)
+    FROM instances WHERE boot = :boot AND :now < renewed + ttl AND renewed < :now + 60
     AND (:service IS NULL OR service = :service) ORDER BY service, id
 """
 _FORGET = "DELETE FROM instances WHERE id = :id AND epoch = :epoch"

@@ -1,4 +1,4 @@
-"""The file of a sqlite:// gateway: made for this user alone, opened once, every failure a sentence."""
+"""The file of a sqlite:// gateway: made for this user alone, opened once, looked after."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import os
 import secrets
 import sqlite3
 import stat
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from modcore.gateway.base import GatewayError, GatewayUnavailable
+from modcore.gateway.base import GatewayError
+from modcore.gateway.sqlite_errors import BUSY, code_of
 
-PATIENCE = 0.25  # seconds that each of at most four locks is waited for
+PATIENCE = 0.25  # seconds that each of four locks is waited for at most
 
 _APPLICATION = 0x6D6F6463  # "modc"
 _VERSION = 1
@@ -62,7 +65,7 @@ class SqliteFile:
 
     def forget_after(self, error: sqlite3.Error) -> None:
         """Open the file anew next time, unless `error` only says that somebody else writes."""
-        if _code(error) not in _BUSY:
+        if code_of(error) not in BUSY:
             self.close()
 
     def after_fork(self) -> None:
@@ -81,48 +84,61 @@ class SqliteFile:
     def _create(self) -> None:
         """An empty file for this user alone, unless there is one."""
         try:
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            if not stat.S_ISREG(self.path.stat().st_mode):
-                raise GatewayError(
-                    f"{self.path} is no file; name one in sqlite:///path, it is made when it is not there."
-                ) from None
+            if not self.path.exists():
+                with _creating_in(self.path.parent):
+                    _make(self.path)
+            is_file = stat.S_ISREG(self.path.stat().st_mode)
         except OSError as error:
             raise GatewayError(
                 f"The gateway's file {self.path} cannot be made ({error.strerror}); its directory has to be "
                 "there, and writable."
             ) from error
+        if not is_file:
+            raise GatewayError(
+                f"{self.path} is no file; name one in sqlite:///path, it is made when it is not there."
+            )
 
 
-def explained(error: sqlite3.Error, path: Path) -> GatewayError:
-    """What `error` of the database at `path` means for whoever has to act."""
-    code = _code(error)
-    if code in _BUSY:
-        return GatewayUnavailable(f"{path} is being written by another process; try again.")
-    if code in _PASSING:
-        return GatewayUnavailable(f"{path} cannot be written or read now ({error}).")
-    if code in _DAMAGED:
-        return GatewayError(
-            f"{path} is no database of a gateway, or is damaged ({error}); name another file, or delete it: "
-            "services register again by themselves."
-        )
-    return GatewayError(f"{path} cannot be used ({error}); it has to be readable and writable.")
+def _make(path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        if not path.exists():
+            # What a deleted database has left must not be taken for the new one's.
+            for suffix in ("-wal", "-shm", "-journal"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM})
-_DAMAGED = frozenset(
-    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}
-)
+@contextlib.contextmanager
+def _creating_in(directory: Path) -> Iterator[None]:
+    """One process at a time, where the system can tell; waits for `PATIENCE` at most."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not _is_locked(descriptor) and time.monotonic() < end:
+            time.sleep(0.005)
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+def _is_locked(descriptor: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     _share(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
+    # One row with broken text must not hide the others.
+    connection.text_factory = lambda text: text.decode(errors="replace")
     if _is_ours(connection, path):
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -141,7 +157,7 @@ def _share(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if _code(error) not in _BUSY or time.monotonic() > end:
+            if code_of(error) not in BUSY or time.monotonic() > end:
                 raise
         time.sleep(0.005)
 
