@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from modcore.serve.errors import error_body
+from modcore.serve.error_body import error_body
 
 
 class Refusal(Exception):
