@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from modcore.gateway.balancer import Balancer
-from modcore.gateway.directory import Directory, Snapshot
+from modcore.gateway.directory import Directory
 from modcore.gateway.instance import Instance
+from modcore.gateway.snapshot import Snapshot
 from modcore.serve.front_door.refusals import Refusal
 
 MAX_NAMED = 20  # names that an error lists
