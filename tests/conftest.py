@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What services leave on disk is the tests', never the user's."""
-    os.environ["MODCORE_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
+def state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keys, logs and snapshots of the tests are nobody else's."""
+    directory = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODCORE_STATE_DIR", str(directory))
+        yield directory
 
 
 @pytest.fixture(scope="session")

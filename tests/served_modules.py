@@ -105,3 +105,34 @@ class Known(Exception):
 class Raiser(modcore.ModuleBase):
     def forward(self) -> None:
         raise Known("it")
+
+
+class Asking(modcore.ModuleBase):
+    """Asks another service while it loads, and for each of its own answers."""
+
+    def __init__(self, other: modcore.ModuleBase) -> None:
+        super().__init__()
+        self.other = other
+        self.told = 0
+
+    def setup(self) -> None:
+        self.told = self.other("pid")
+
+    def forward(self) -> list[int]:
+        return [self.told, self.other("pid"), os.getpid()]
+
+
+class Dying(modcore.ModuleBase):
+    """Ends its process in the middle of the first call of all, of which a file tells."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.file = file
+
+    def forward(self, value: Any) -> Any:
+        with open(self.file, "a") as file:
+            file.write(".")
+            file.flush()
+            if file.tell() == 1:
+                os._exit(3)
+        return value

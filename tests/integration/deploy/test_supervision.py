@@ -13,9 +13,11 @@ import pytest
 import modcore
 from deployed import TOKEN, entry_spec, group_of, is_running, launch, write_app
 from gateways import until
+from modcore.deploy import supervision
 from modcore.deploy.handover import Handover
+from modcore.deploy.log_files import last_lines, log_path
 from modcore.errors import ServiceError
-from modcore.plugins import Service
+from modcore.plugins import Service, plugin_manager
 
 
 @pytest.fixture
@@ -76,6 +78,34 @@ def module(): os._exit(4)
     assert service.wait() == 1
     assert service.restarts == 2
     assert time.monotonic() - started >= 0.2 + 0.4  # the pauses
+
+
+def test_service_that_has_run_for_a_while_may_fail_as_often_as_at_first(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "STEADY_SECONDS", 0.0)
+    service = launch(entry_spec(app, restarts=1))
+    try:
+        for restart in range(3):
+            os.kill(service.pid, signal.SIGKILL)
+            until(lambda restart=restart: service.restarts > restart and service.url)
+    finally:
+        service.stop()
+
+
+def test_what_a_service_says_is_in_its_log_file_and_behind_its_name_on_our_stderr(
+    app: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = launch(entry_spec(app, name="speaker", replica=3))
+    try:
+        assert call(service, "say", f"one\ntwo {TOKEN}") is None
+        until(lambda: "two" in "".join(last_lines(log_path("speaker", 3), 9)))
+        assert call(service, "environment")["MODCORE_LOG_FILE"] == str(log_path("speaker", 3))
+    finally:
+        service.stop()
+    told = [line.partition(" ")[2] for line in last_lines(log_path("speaker", 3), 9)]
+    assert told == ["one", "two (secret)"]
+    assert "speaker: one\nspeaker: two (secret)\n" in capfd.readouterr().err
 
 
 def test_stop_while_it_waits_to_be_started_again_ends_at_once(app: Path) -> None:
@@ -175,6 +205,14 @@ def test_secrets_of_ours_are_not_in_the_childs_environment(
             assert TOKEN.encode() not in Path(f"/proc/{service.pid}/{part}").read_bytes()
     finally:
         service.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"{}x\n", b'{"a": 1}\n', b"[" * 100_000])
+def test_payload_that_is_no_handover_is_refused_and_not_shown(app: Path, content: bytes) -> None:
+    options = {"secret_payload": content}
+    with pytest.raises(ServiceError, match="nobody can read") as caught:
+        plugin_manager().deploy(entry_spec(app), options)
+    assert "internal error" not in str(caught.value)
 
 
 def test_launcher_that_hands_over_no_token_is_refused(app: Path) -> None:

@@ -19,7 +19,7 @@ from modcore.deploy.service_records import (
     ServiceRecord,
     claim,
     forget,
-    is_claimed,
+    forget_dead,
     read_record,
     read_records,
     write_private,
@@ -75,7 +75,7 @@ def test_file_that_is_no_record_is_no_record(state: Path, content: str) -> None:
 
 @pytest.mark.parametrize("name", ["../web", "a/b", "", ".", "..", ".hidden", "a\0", "ü", "x" * 129])
 def test_name_that_is_no_services_name_touches_no_file(name: str) -> None:
-    for use in (read_record, forget, is_claimed, lambda name: claim(name).__enter__()):
+    for use in (read_record, forget, forget_dead, lambda name: claim(name).__enter__()):
         with pytest.raises(ServiceError, match="cannot be a service's name"):
             use(name)
 
@@ -114,9 +114,12 @@ def test_one_process_has_a_claim_and_another_is_told_who(state: Path) -> None:
         record(supervisor=identity).write()
         with pytest.raises(ServiceError, match=f"'web' runs already .process {process.pid}"):
             claim("web").__enter__()
-        assert is_claimed("web") and not is_claimed("other")
+        forget_dead("web")
+        assert read_record("web") is not None
         process.kill()
         process.wait()
+        forget_dead("web")
+        assert read_record("web") is None
         with claim("web"):
             pass
 

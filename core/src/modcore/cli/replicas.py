@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -82,8 +83,6 @@ class Replicas:
         """Keep no record of an end that was wanted; of any other, it tells."""
         if is_wanted:
             forget(self._plan.name)
-        else:
-            self._record.write()
 
     def _start(self, spec: ServiceSpec) -> None:
         payload = self._plan.handover().to_bytes()
@@ -114,7 +113,8 @@ class Replicas:
             return
         instances = tuple(instance if each.replica == instance.replica else each for each in before)
         self._record = replace(self._record, instances=instances)
-        self._record.write()
+        with contextlib.suppress(ServiceError):  # a full disk costs the record, not the service
+            self._record.write()
         self._tell(instance)
 
 

@@ -105,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Supervise what the pipe says."""
+    from modcore.deploy.log_files import log_path, open_log
     from modcore.deploy.plan import DeploymentPlan
 
     del args  # there are none
@@ -123,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
     except ModcoreError as error:
         report.event("refused", message=str(error))
         return 1
+    except Exception as error:  # by now nobody may read what we print
+        open_log(log_path(plan.name, 0)).write(f"(the supervisor has failed: {error!r})")
+        raise
 
 
 def _let_go() -> None:

@@ -43,8 +43,9 @@ class Instance:
     """Where one instance of `service` is, and what it can do.
 
     `capacity` is the number of calls that it takes at once; `models` are the names under which it
-    speaks the OpenAI API; `schema` is a digest of what its module takes; `started_at` is seconds since
-    1970 by its own clock, for people only.
+    speaks the OpenAI API; `schema` is a digest of what its module takes; `idempotent` says that a call may be
+    made again elsewhere when the instance dies before it answers; `started_at` is seconds since 1970 by
+    its own clock, for people only.
     """
 
     service: str
@@ -55,6 +56,7 @@ class Instance:
     models: tuple[str, ...] = ()
     module: str = ""
     schema: str = ""
+    idempotent: bool = False
     version: str = VERSION
     launcher: str = "local"
     started_at: float = field(default_factory=time.time)
@@ -161,4 +163,5 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "launcher": _is_text,
     "started_at": _is_number,
     "draining": lambda value: isinstance(value, bool),
+    "idempotent": lambda value: isinstance(value, bool),
 }
