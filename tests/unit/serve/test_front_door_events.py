@@ -10,7 +10,9 @@ from modcore.serve.front_door.events import WholeEvents
 
 
 @given(st.lists(st.sampled_from(["a", "bc", "data: {}"]), max_size=8), st.data())
-def test_events_in_any_pieces_come_out_whole_and_in_order(texts: list[str], data: st.DataObject) -> None:
+def test_events_in_any_pieces_come_out_whole_and_in_order(
+    texts: list[str], data: st.DataObject
+) -> None:
     sent = "".join(f"{text}\n\n" for text in texts).encode() + b"half"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=10)))
     places = [0, *cuts, len(sent)]

@@ -58,13 +58,17 @@ def add_deploy_options(parser: argparse.ArgumentParser) -> None:
         help="seconds that an instance may take to become ready (default: 300)",
     )
     parser.add_argument(
-        "--cpus", metavar="N", type=float, default=1.0, help="cores for each instance"
+        "--cpus",
+        metavar="N",
+        type=float,
+        default=1.0,
+        help="cores for each instance, for launchers that place by resources, such as ray",
     )
     parser.add_argument(
-        "--gpus", metavar="N", type=float, default=0.0, help="GPUs for each instance"
+        "--gpus", metavar="N", type=float, default=0.0, help="GPUs for each instance, likewise"
     )
     parser.add_argument(
-        "--memory", metavar="SIZE", help="memory for each instance, such as 512M or 4G"
+        "--memory", metavar="SIZE", help="memory for each instance, likewise, such as 512M or 4G"
     )
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modcore.deploy.inventory import Inventory
 
 
 def add_gateway_option(parser: argparse.ArgumentParser) -> None:
@@ -24,3 +29,9 @@ def gateway_of(args: argparse.Namespace) -> str | None:
     if args.gateway is None:
         return gateway_url()
     return absolute(args.gateway) if args.gateway else None
+
+
+def warn_of(inventory: Inventory) -> None:
+    """Say on stderr what could not be seen of the gateway."""
+    if inventory.trouble:
+        print(f"warning: {inventory.trouble}", file=sys.stderr)

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Iterable
 
-from modcore.cli.gateway_option import add_gateway_option, gateway_of
+from modcore.cli.gateway_option import add_gateway_option, gateway_of, warn_of
 from modcore.cli.text import printable
 from modcore.errors import InvalidRequest
 from modcore.plugins.commands import Command
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidRequest(f"{args.lines} is not between 0 and {MAX_LINES}.", param="lines")
     inventory = Inventory(gateway_of(args))
     sources = log_sources(name, inventory)
+    warn_of(inventory)
     if args.replica is not None:
         sources = [source for source in sources if source.replica == args.replica]
     if not sources:

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from modcore.cli.gateway_option import add_gateway_option, gateway_of
+from modcore.cli.gateway_option import add_gateway_option, gateway_of, warn_of
 from modcore.cli.text import columns
 from modcore.plugins.commands import Command
 
@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     inventory = Inventory(gateway_of(args))
     rows = inventory.asked(inventory.rows())
+    warn_of(inventory)
     if args.json:
         print(json.dumps({"services": [asdict(row) for row in rows]}, indent=2))
     elif not rows:

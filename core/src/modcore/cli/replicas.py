@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
@@ -74,15 +75,14 @@ class Replicas:
 
     def stop(self, timeout: float) -> None:
         """End all at once, each within `timeout` seconds; what was meant to end is forgotten."""
-        all_ended([functools.partial(self._stop, replica, timeout) for replica in self._services])
+        running = [replica for replica in list(self._services) if replica not in self._codes]
+        all_ended([functools.partial(self._stop, replica, timeout) for replica in running])
         self.look()
 
     def close(self, *, is_wanted: bool) -> None:
         """Keep no record of an end that was wanted; of any other, it tells."""
         if is_wanted:
             forget(self._plan.name)
-        else:
-            self._record.write()
 
     def _start(self, spec: ServiceSpec) -> None:
         payload = self._plan.handover().to_bytes()
@@ -113,7 +113,8 @@ class Replicas:
             return
         instances = tuple(instance if each.replica == instance.replica else each for each in before)
         self._record = replace(self._record, instances=instances)
-        self._record.write()
+        with contextlib.suppress(ServiceError):  # a full disk costs the record, not the service
+            self._record.write()
         self._tell(instance)
 
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from modcore.deploy.environment import INSTANCE
 from modcore.deploy.handover import Handover
 from modcore.deploy.parent import read_payload
-from modcore.deploy.place import Place
+from modcore.deploy.place import Place, adopt
 from modcore.errors import InvalidRequest, ServiceError
 from modcore.gateway.instance import DEFAULT_CAPACITY, Instance
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
     from modcore.module import ModuleBase
+    from modcore.serve.module_app import ModuleApp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capacity", metavar="N", type=int, default=DEFAULT_CAPACITY, help="calls taken at once"
     )
+    parser.add_argument("--idempotent", action="store_true", help="a call may be made twice")
     parser.add_argument("--launcher", default="local", help="the launcher's id, which is shown")
 
 
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     handover = _handover()
     announce = _own_stdout()
+    adopt(handover)  # before the module loads, which may call others
     module = _module(args, handover)
     try:
         _deploy(module)
@@ -54,8 +57,14 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     listener = server.open_listener("127.0.0.1", 0)
     url = server.url_of(listener)
-    app = ModuleApp(module, handover.token, name=args.name, capacity=args.capacity)
-    place = Place(handover, _instance(args, url, module, app.models))
+    app = ModuleApp(
+        module,
+        handover.token,
+        name=args.name,
+        capacity=args.capacity,
+        tells_tracebacks=args.entry is None,  # it runs for a handle
+    )
+    place = Place(handover, _instance(args, url, app))
 
     def on_ready() -> None:
         place.register(then=lambda: announce(f"url: {url}"))
@@ -69,16 +78,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _instance(
-    args: argparse.Namespace, url: str, module: ModuleBase, models: tuple[str, ...]
-) -> Instance:
+def _instance(args: argparse.Namespace, url: str, app: ModuleApp) -> Instance:
     return Instance(
         service=args.name,
         url=url,
-        models=models,
         capacity=args.capacity,
-        module=type(module).__name__,
+        module=app.module_name,
+        models=app.models,
         launcher=args.launcher,
+        idempotent=args.idempotent,
         id=os.environ.pop(INSTANCE, "") or secrets.token_hex(8),
     )
 
@@ -90,7 +98,10 @@ def _handover() -> Handover:
             "this command is for launchers, such as that of ServerModule.start(), which hand it a token "
             "and a module; to serve an entry point: modcore deploy app.py:module"
         )
-    handover = Handover.from_bytes(payload)
+    try:
+        handover = Handover.from_bytes(payload)
+    except ValueError as error:
+        raise ServiceError(f"the launcher has handed over what nobody can read: {error}.") from None
     if not handover.token:
         raise ServiceError(
             "the launcher has handed over no token, so anyone could call; it has to."

@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 
-from modcore.cli.gateway_option import add_gateway_option, gateway_of
+from modcore.cli.gateway_option import add_gateway_option, gateway_of, warn_of
 from modcore.errors import InvalidRequest
 from modcore.plugins.commands import Command
 
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidRequest(f"{args.timeout} is no number of seconds.", param="timeout")
     inventory = Inventory(gateway_of(args))
     rows = inventory.rows(name)
+    warn_of(inventory)
     elsewhere = [row for row in rows if not row.is_ours and row.url]
     token = inventory.token(name) if elsewhere else None
     here = stop_local(name, args.timeout)

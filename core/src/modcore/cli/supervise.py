@@ -7,11 +7,11 @@ the service is ready.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from modcore.deploy.parent import read_payload
@@ -59,8 +59,9 @@ def supervise(
     from modcore.cli.replicas import Replicas
     from modcore.deploy.service_records import claim
 
-    with claim(plan.name), _signals_interrupt():
-        replicas = Replicas(plan, report.instance, is_detached=is_detached)
+    replicas = Replicas(plan, report.instance, is_detached=is_detached)
+    signals = _Signals(at_once=lambda: replicas.stop(0.0))
+    with claim(plan.name), signals:
         is_wanted = True
         try:
             replicas.start()
@@ -69,26 +70,33 @@ def supervise(
         except KeyboardInterrupt:
             report.event("stopping")
         finally:
-            try:
-                replicas.stop(DRAIN_SECONDS)
-            except KeyboardInterrupt:
-                replicas.stop(0.0)
+            signals.raises = False
+            replicas.stop(DRAIN_SECONDS)
             replicas.close(is_wanted=is_wanted)
     return 0 if is_wanted else 1
 
 
-@contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM interrupts as Ctrl-C does, wherever we are."""
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+class _Signals:
+    """SIGTERM and Ctrl-C: the first interrupts what we do, another has `at_once` called in a thread."""
+
+    def __init__(self, at_once: Callable[[], None]) -> None:
+        self.raises = True
+        self._at_once = at_once
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._come)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _come(self, *_: object) -> None:
+        if self.raises:
+            self.raises = False
+            raise KeyboardInterrupt
+        threading.Thread(target=self._at_once, daemon=True).start()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Supervise what the pipe says."""
+    from modcore.deploy.log_files import log_path, open_log
     from modcore.deploy.plan import DeploymentPlan
 
     del args  # there are none
@@ -115,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
     except ModcoreError as error:
         report.event("refused", message=str(error))
         return 1
+    except Exception as error:  # by now nobody may read what we print
+        open_log(log_path(plan.name, 0)).write(f"(the supervisor has failed: {error!r})")
+        raise
 
 
 def _let_go() -> None:

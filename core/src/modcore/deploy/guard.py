@@ -21,12 +21,15 @@ LAST_SECONDS = 0.75
 _LOOK_SECONDS = 0.2
 
 
-def start_guard(launcher: int, pipe: int) -> None:
+def start_guard(launcher: int | None, pipe: int) -> None:
     """Fork the guard of this process, which `launcher` (a pid) has started; `pipe` ends with it.
 
-    This process has to be its group's leader, with one thread.
+    This process has to have one thread yet. One that does not lead its group gets no guard: the others
+    in the group are not its own.
     """
     service = os.getpid()
+    if os.getpgid(0) != service:
+        return
     known = launcher if os.getppid() == launcher else None  # else there is the pipe alone to tell
     if os.fork() == 0:
         try:

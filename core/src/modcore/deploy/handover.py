@@ -32,7 +32,7 @@ class Handover:
         line, _, module = content.partition(b"\n")
         try:
             return cls(**json.loads(line), module=module)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise ValueError(
                 "this is no handover"
             ) from None  # and it is not shown: it may be secret

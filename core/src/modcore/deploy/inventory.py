@@ -43,16 +43,20 @@ class Row:
     is_ours: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Inventory:
-    """Services on this machine, and those that `gateway` knows, if there is one."""
+    """Services on this machine, and those that the gateway at the URL `gateway` knows, if there is one.
 
-    gateway: str | None = None
+    `trouble` says why the gateway's are missing, when its store does not answer; else it is empty.
+    """
+
+    def __init__(self, gateway: str | None = None) -> None:
+        self.gateway = gateway
+        self.trouble = ""
 
     def rows(self, name: str | None = None) -> list[Row]:
         """Every instance, or those of one service; not asked yet how they are.
 
-        Raises GatewayError when the gateway does not answer.
+        Raises GatewayError when the gateway cannot be used as it is configured.
         """
         found = {row.id: row for row in _recorded(name)}
         for instance in self.registered():
@@ -69,16 +73,19 @@ class Inventory:
         """The instances in the gateway whose documents are rightly signed; none without a gateway."""
         if self.gateway is None:
             return []
+        from modcore.gateway.base import GatewayUnavailable
         from modcore.gateway.connect import connect
         from modcore.gateway.reading import EntryReader
         from modcore.gateway.secret import cluster_key
 
-        store = connect(self.gateway)
+        reader, store = EntryReader(cluster_key(self.gateway)), connect(self.gateway)
         try:
-            known = EntryReader(cluster_key(self.gateway)).read(store.resolve())
+            return [known.instance for known in reader.read(store.resolve()).values()]
+        except GatewayUnavailable as error:  # what is here can be listed and ended all the same
+            self.trouble = f"only this machine's own services are known: {error}"
+            return []
         finally:
             store.close()
-        return [each.instance for each in known.values()]
 
     def token(self, name: str) -> str | None:
         """The token of the service `name`: its own, else the cluster's; None when nobody here has it."""

@@ -16,6 +16,7 @@ from modcore.errors import ServiceError
 
 _LOOK_SECONDS = 0.2
 _ASK_SECONDS = 1.0
+_MOST = 10_000  # lines that an instance tells at once
 _OVERLAP = 1000  # lines that an instance is asked for again, to see what is new
 
 
@@ -91,7 +92,7 @@ def _is_same(path: Path, descriptor: int) -> bool:
 
 def _instance(label: str, url: str, token: str | None) -> LogSource:
     def told(count: int) -> list[str]:
-        lines = log_lines(url, token, count)
+        lines = log_lines(url, token, min(count, _MOST))
         if lines is None:
             raise ServiceError(f"{label} tells no log: it has none, or does not answer.")
         return lines

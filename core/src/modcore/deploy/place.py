@@ -62,17 +62,23 @@ class Place:
             self._registration.close()
 
 
+def adopt(handover: Handover) -> None:
+    """Use the gateway of `handover` in this process: what its module calls finds services there."""
+    if handover.gateway:
+        from modcore.gateway import configure
+        from modcore.gateway.secret import use_cluster_key
+
+        configure(gateway=handover.gateway)
+        use_cluster_key(handover.gateway, handover.cluster_key)
+
+
 def _registration(handover: Handover, instance: Instance) -> Registration:
     # Here, so that a service without a gateway does not wait for what it does not need.
-    from modcore.gateway import ClusterKey, Registration, configure, connect
+    from modcore.gateway import ClusterKey, Registration, connect
     from modcore.gateway.instance import verify_service_name
-    from modcore.gateway.secret import use_cluster_key
 
     verify_service_name(instance.service)
     key = ClusterKey(handover.cluster_key)
     if handover.token != key.token:
         raise ServiceError("the token that was handed over is not the cluster's; it has to be.")
-    # What the module calls finds the services of the same gateway.
-    configure(gateway=handover.gateway)
-    use_cluster_key(handover.gateway, handover.cluster_key)
     return Registration(connect(handover.gateway), instance, key)

@@ -130,13 +130,11 @@ def claim(name: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def is_claimed(name: str) -> bool:
-    """Whether some process supervises a service called `name`."""
-    try:
-        with claim(name):
-            return False
-    except ServiceError:
-        return True
+def forget_dead(name: str) -> None:
+    """Remove what is kept of a service whose supervisor is gone, unless it has another by now."""
+    verify_service_name(name)
+    with contextlib.suppress(ServiceError), claim(name):
+        forget(name)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from modcore.deploy.asking import ask_to_end, state_of
 from modcore.deploy.inventory import Row
-from modcore.deploy.service_records import forget, is_claimed, read_record
+from modcore.deploy.service_records import forget_dead, read_record
 
 _LOOK_SECONDS = 0.05
 _LAST_SECONDS = 5.0  # that each harder way of asking gets
@@ -25,7 +25,7 @@ def stop_local(name: str, timeout: float) -> str | None:
         return None
     supervisor = record.supervisor
     if not supervisor.is_alive:
-        forget(name)
+        forget_dead(name)
         return "dead already"
     ways = (
         (signal.SIGTERM, timeout, "stopped"),
@@ -35,8 +35,7 @@ def stop_local(name: str, timeout: float) -> str | None:
     for number, seconds, outcome in ways:
         supervisor.send(number)
         if _becomes(lambda: not supervisor.is_alive, seconds):
-            if not is_claimed(name):  # somebody may have deployed it again
-                forget(name)
+            forget_dead(name)
             return outcome
     return "still there"
 

@@ -70,6 +70,11 @@ class Directory:
         return max(0.0, time.monotonic() - self._good_at)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it has stopped to follow the store for good."""
+        return self._closed.is_set()
+
+    @property
     def error(self) -> Exception | None:
         """Why the store cannot be read now, or None."""
         return self._error
@@ -228,7 +233,8 @@ class _Shared:
         key = cluster_key(url)
         place = absolute(url), key.secret
         with self._lock:
-            if place not in self._directories:
+            directory = self._directories.get(place)
+            if directory is None or directory.is_closed:
                 file = None if url.startswith("memory:") else SnapshotFile.of(place[0])
                 self._directories[place] = Directory(connect(place[0]), key, file)
             return self._directories[place]

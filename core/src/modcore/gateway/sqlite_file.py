@@ -87,16 +87,28 @@ class SqliteFile:
             if not self.path.exists():
                 with _creating_in(self.path.parent):
                     _make(self.path)
-            is_file = stat.S_ISREG(self.path.stat().st_mode)
+            status = self.path.stat()
         except OSError as error:
             raise GatewayError(
                 f"The gateway's file {self.path} cannot be made ({error.strerror}); its directory has to be "
                 "there, and writable."
             ) from error
-        if not is_file:
-            raise GatewayError(
-                f"{self.path} is no file; name one in sqlite:///path, it is made when it is not there."
-            )
+        _verify(self.path, status)
+
+
+def _verify(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise GatewayError(
+            f"{path} is no file; name one in sqlite:///path, it is made when it is not there."
+        )
+    if sys.platform != "win32" and (
+        status.st_uid not in (0, os.getuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ):
+        # Whoever writes there could send calls, and their token, to an address that a service has left.
+        raise GatewayError(
+            f"The gateway's file {path} can be written by others; make it yours alone (chmod 600), or name "
+            "another."
+        )
 
 
 def _make(path: Path) -> None:

@@ -291,7 +291,8 @@ class ModuleBase:
 
     def __getstate__(self) -> dict[str, Any]:
         # What happened here is not what happened there.
-        return {name: value for name, value in vars(self).items() if name != "_state"}
+        # And a copy first: it may be on its way to several processes while one of them comes up.
+        return {name: value for name, value in vars(self).copy().items() if name != "_state"}
 
     # Showing
 

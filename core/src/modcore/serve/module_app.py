@@ -45,6 +45,7 @@ class ModuleApp:
     ) -> None:
         if not token:
             raise ServiceError("A service needs a token; give it one that nobody can guess.")
+        self.module_name = type(module).__name__
         self.name = name or module.name or type(module).__name__
         self.state = ServiceState(capacity)
         self.on_stop: Callable[[], None] = (

@@ -2,7 +2,7 @@
 
 Arrive as themselves: None, bool, int (14 000 bits), float (NaN and infinities too), str, bytes, bytearray, list, tuple,
 dict, set, frozenset, complex, Decimal, UUID, date, time, datetime, timedelta, NumPy arrays and scalars, torch
-tensors (`extensions`). All else is refused by name: subclasses too, which would arrive as their parents.
+tensors (`extensions`); what a parallel returns arrives as a tuple. All else is refused by name: subclasses too, which would arrive as their parents.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from modcore.flow.values import package
 from modcore.wire import JSON, MSGPACK, bounds
 from modcore.wire.extensions import ENCODER, packed, unpack
 from modcore.wire.refusals import CannotTravel, Malformed
@@ -100,7 +101,7 @@ def _json_form(value: Any, depth: int = 0) -> Any:
     if depth > bounds.MAX_DEPTH:
         raise CannotTravel(f"it is nested more than {bounds.MAX_DEPTH} deep")
     kind = type(value)
-    if kind in (list, tuple):
+    if kind in (list, tuple, package):
         return [_part(each, depth, f"[{i}]") for i, each in enumerate(value)]
     if kind is dict and _are_texts(value):
         return {key: _part(each, depth, f".{key}") for key, each in value.items()}

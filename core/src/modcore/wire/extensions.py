@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.msgpack import Ext
 
+from modcore.flow.values import package
 from modcore.wire import bounds, tensors
 from modcore.wire.refusals import CannotTravel, Malformed, NeedsImport
 
@@ -179,4 +180,5 @@ _KINDS = (
     ),
 )
 _BY_TYPE = {row.type: row for row in _KINDS}
+_BY_TYPE[package] = _BY_TYPE[tuple]  # what a parallel returns is a tuple to everyone else
 _BY_CODE = {row.code: row for row in _KINDS}

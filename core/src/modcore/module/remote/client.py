@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any
 
 from modcore.module.remote.address import Address
@@ -47,7 +47,7 @@ class RemoteModule:
 
     def stream(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, timeout: float | None = None
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """The pieces of one call as they are made; closing the iterator ends the call."""
         exchange = self._exchange(args, kwargs, timeout)
         connection, reading = self._ask(exchange, "/stream")
@@ -67,7 +67,7 @@ class RemoteModule:
 
     def astream(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, timeout: float | None = None
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """As `stream`, for asyncio."""
         return self._tasks.stream(self._exchange(args, kwargs, timeout))
 

@@ -103,8 +103,8 @@ class Exchange:
     def too_late(self) -> DeadlineExceeded:
         """The time is over."""
         return DeadlineExceeded(
-            f"{self._address.url} did not answer within {self.timeout:g} s; give it more by timeout=..., "
-            "or leave timeout out to wait as long as it takes."
+            f"{self._address.url} did not answer within {self.timeout:g} s; give it more by timeout=... "
+            "(a ServerModule: deadline=...), or leave that out to wait as long as it takes."
         )
 
     def no_service(self, body: bytes) -> ServiceError:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any
 
 from modcore.module.remote.address import Address
@@ -69,7 +69,7 @@ class AsyncClient:
         self._keep(link, reading)
         return exchange.result(reading)
 
-    async def stream(self, exchange: Exchange) -> AsyncIterator[Any]:
+    async def stream(self, exchange: Exchange) -> AsyncGenerator[Any, None]:
         """The pieces of one call; leaving it early ends the call."""
         link, reading = await self._ask(exchange, "/stream")
         try:

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 import modcore.flow.batch
-from modcore.module import ModuleBase
+from modcore.module import ModuleBase, time_left
 from modcore.serve.service import calls, http
 from modcore.serve.service.blocking import Blocking
 from modcore.serve.service.http import Headers, Refused
@@ -66,6 +66,7 @@ class Endpoints:
         self, kind: str, answer: Answer, headers: Headers, receive: Receive, send: Send
     ) -> None:
         """Take a place among the calls in flight, until nothing of the call runs any more."""
+        time_left.allow(http.seconds_left(headers))
         self._state.admit()
         blocking = Blocking(self._state.release)
         started = time.perf_counter()
