@@ -129,8 +129,7 @@ def test_a_stream_that_is_cut_off_ends_with_an_error_and_no_half_event(cluster: 
     (last,) = events[2:-1]
     assert json.loads(last.removeprefix(b"data: ")) == {
         "error": {
-            "type": "ServiceError",
-            "module": "modcore.errors",
+            "type": "BadGateway",
             "message": "The instance of 'echo' ended in the middle of its answer.",
         }
     }

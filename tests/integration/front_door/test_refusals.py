@@ -170,7 +170,7 @@ def test_a_deadline_that_is_none_is_refused(door: Process, deadline: str) -> Non
 def test_a_call_beyond_its_deadline_is_ended(door: Process, echo: Process) -> None:
     answer = door.call("echo", "wait", x_modcore_deadline="0.3")
     assert answer.status == 504
-    assert answer.json["error"]["type"] == "TimeoutError"
+    assert answer.json["error"]["type"] == "DeadlineExceeded"
     assert answer.json["error"]["message"] == "There was no complete answer within 0.3 s."
     eventually(lambda: not echo.ask("/health").json["under_way"])
 
@@ -179,7 +179,7 @@ def test_a_stream_beyond_its_deadline_ends_with_an_error(door: Process) -> None:
     answer = door.ask("/stream/echo", {"args": ["slow", 1000, 1]}, x_modcore_deadline="0.3")
     last = answer.body.split(b"\n\n")[-2].removeprefix(b"data: ")
     assert answer.status == 200
-    assert json.loads(last)["error"]["type"] == "TimeoutError"
+    assert json.loads(last)["error"]["type"] == "DeadlineExceeded"
 
 
 def test_the_timeout_of_the_front_door_bounds_every_deadline(

@@ -6,22 +6,20 @@ import hmac
 
 from modcore.serve.front_door.refusals import Refusal
 from modcore.serve.front_door.request import Request
-from modcore.serve.guard import MAX_HEADER_BYTES, is_local
+from modcore.serve.guard import is_local
 
 #: What anybody may ask.
 OPEN_PATHS = frozenset({"/health", "/readyz"})
 
 
 class Access:
-    """Holds requests against `api_key` (None: there is none), and against the bounds of a header."""
+    """Holds requests against `api_key` (None: there is none)."""
 
     def __init__(self, api_key: str | None) -> None:
         self._expected = f"bearer {api_key}".encode() if api_key is not None else None
 
     def verify(self, request: Request) -> None:
         """Let `request` in, or raise Refusal."""
-        if sum(len(name) + len(value) for name, value in request.fields) > MAX_HEADER_BYTES:
-            raise Refusal(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes; send fewer.")
         if self._expected is None and not is_local(request.headers.get(b"origin", b"")):
             raise Refusal(
                 403,

@@ -30,7 +30,7 @@ class FrontDoor:
     """The application over what `directory` knows; `token` opens the services of the cluster."""
 
     def __init__(self, directory: Directory, token: str, settings: Settings) -> None:
-        load = Load(settings.capacity, settings.service_capacity)
+        load = Load(settings.service_capacity)
         self.metrics = Metrics(directory, load)
         self.pool = Pool()
         self.routes = Routes(directory)

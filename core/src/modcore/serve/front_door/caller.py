@@ -92,6 +92,5 @@ class Waiting:
                 504,
                 f"There was no complete answer within {self._seconds:g} s.",
                 code="deadline",
-                type_name="TimeoutError",
             )
         )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from modcore.gateway.balancer import Balancer
 from modcore.serve.front_door.bodies import MAX_BODY, MAX_HELD, Body
+from modcore.serve.front_door.call import Call
 from modcore.serve.front_door.caller import Waiting
-from modcore.serve.front_door.forwarding import Call, Forwarder
-from modcore.serve.front_door.headers import inward
+from modcore.serve.front_door.forwarding import Forwarder
 from modcore.serve.front_door.load import Load
 from modcore.serve.front_door.metrics import Metrics
 from modcore.serve.front_door.refusals import Refusal, busy
@@ -41,24 +39,32 @@ class Calls:
         """Answer a request for a service or a model; raises Refusal."""
         called = _CALL.fullmatch(request.path)
         if called is None and not _OPENAI.fullmatch(request.path):
-            raise Refusal(
-                404,
-                "There is nothing at this path; send calls to /call/SERVICE, and GET /services to see what is registered.",
-            )
+            raise Refusal(404, "There is nothing at this path; send calls to /call/SERVICE.")
         if request.method != "POST":
             raise Refusal(405, f"{request.method} is not what this path takes; send a POST.")
-        if self.is_draining:
-            raise _shutting_down()
-        with self._load.one_more(), self._entered(request) as waiting:
-            if called is None:
-                await self._answer_openai(request, reply, waiting)
-            else:
-                await self._answer_call(called[1], called[2], request, reply, waiting)
+        self._verify_room()
+        waiting = Waiting(request, self._settings.timeout)
+        self._under_way.add(waiting)
+        try:
+            with waiting:
+                if called is not None:
+                    await self._answer_call(called[1], called[2], request, reply, waiting)
+                else:
+                    await self._answer_openai(request, reply, waiting)
+        finally:
+            self._under_way.discard(waiting)
 
     def end_all(self) -> None:
         """End every call that is under way with an error that its client can read."""
         for waiting in list(self._under_way):
             waiting.stop(_shutting_down())
+
+    def _verify_room(self) -> None:
+        if self.is_draining:
+            raise _shutting_down()
+        if len(self._under_way) >= self._settings.capacity:
+            count = self._settings.capacity
+            raise busy(503, f"{count} calls are under way already; send it again.")
 
     async def _answer_call(
         self, path: str, name: str, request: Request, reply: Reply, waiting: Waiting
@@ -66,43 +72,28 @@ class Calls:
         balancer = self._routes.service(name)
         body = Body(request.receive, request.length, MAX_BODY)
         await body.hold(MAX_HELD)
-        await self._forward(name, path, body, balancer, request, reply, waiting)
+        await self._forward(Call(name, path, request, body, reply, waiting), balancer)
 
     async def _answer_openai(self, request: Request, reply: Reply, waiting: Waiting) -> None:
         body = Body(request.receive, request.length, MAX_BODY_BYTES)
         await body.hold(MAX_BODY_BYTES)
         name = model_of(body.held)
         balancer = self._routes.model(name)
-        await self._forward(name, request.path, body, balancer, request, reply, waiting)
+        await self._forward(Call(name, request.path, request, body, reply, waiting), balancer)
 
-    async def _forward(
-        self,
-        name: str,
-        path: str,
-        body: Body,
-        balancer: Balancer,
-        request: Request,
-        reply: Reply,
-        waiting: Waiting,
-    ) -> None:
-        call = Call(name, path.encode(), inward(request.fields, request.id), body, waiting.until)
+    async def _forward(self, call: Call, balancer: Balancer) -> None:
+        name = call.name
         try:
-            with self._load.one_more_of(name):
-                await self._forwarder.forward(call, balancer, reply, waiting)
+            self._load.enter(name)
+            try:
+                await self._forwarder.forward(call, balancer)
+            finally:
+                self._load.leave(name)
         except Refusal as refusal:
-            await reply.refuse(refusal)
+            await call.reply.refuse(refusal)
         finally:
-            self._metrics.observe(name, reply.status, time.monotonic() - request.started)
-
-    @contextmanager
-    def _entered(self, request: Request) -> Iterator[Waiting]:
-        waiting = Waiting(request, self._settings.timeout)
-        self._under_way.add(waiting)
-        try:
-            with waiting:
-                yield waiting
-        finally:
-            self._under_way.discard(waiting)
+            seconds = time.monotonic() - call.request.started
+            self._metrics.observe(name, call.reply.status, seconds)
 
 
 def _shutting_down() -> Refusal:

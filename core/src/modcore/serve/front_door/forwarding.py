@@ -8,30 +8,20 @@ idempotent is asked again.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from modcore.gateway.balancer import Balancer, Lease, NoInstance
 from modcore.gateway.instance import Instance
 from modcore.serve.front_door.bodies import Body
-from modcore.serve.front_door.caller import Waiting
+from modcore.serve.front_door.call import Call
 from modcore.serve.front_door.connection import Broken, Connection
+from modcore.serve.front_door.headers import inward
 from modcore.serve.front_door.pool import Pool, Refused, address_of
 from modcore.serve.front_door.refusals import Refusal, busy
 from modcore.serve.front_door.reply import Reply
 
 MAX_ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What is to be made at an instance of `name`; `until` is by the event loop's clock."""
-
-    name: str
-    path: bytes
-    lines: bytes  # of the header
-    body: Body
-    until: float
 
 
 class TurnedDown(Refusal):
@@ -65,7 +55,7 @@ class Forwarder:
         self._pool, self._on_retry = pool, on_retry
         self._authorization = f"authorization: Bearer {token}\r\n".encode()
 
-    async def forward(self, call: Call, balancer: Balancer, reply: Reply, waiting: Waiting) -> None:
+    async def forward(self, call: Call, balancer: Balancer) -> None:
         """Make `call` and pass its answer on; raises Refusal when no instance answers."""
         tried: list[str] = []
         failure: TurnedDown | None = None
@@ -77,7 +67,7 @@ class Forwarder:
             if failure is not None:
                 self._on_retry(call.name, failure.reason)
             with lease:
-                failure = await self._attempt(call, lease, reply, waiting)
+                failure = await self._attempt(call, lease)
             if failure is None:
                 return
             if call.body.has_flowed or not failure.may_be_repeated(lease.instance):
@@ -86,9 +76,7 @@ class Forwarder:
         assert failure is not None
         raise failure
 
-    async def _attempt(
-        self, call: Call, lease: Lease, reply: Reply, waiting: Waiting
-    ) -> TurnedDown | None:
+    async def _attempt(self, call: Call, lease: Lease) -> TurnedDown | None:
         """Why the instance has not answered the call; None when it has."""
         url = lease.instance.url
         try:
@@ -97,10 +85,10 @@ class Forwarder:
             lease.failed()
             return TurnedDown("refused", call.name)
         try:
-            await self._ask(connection, call, url, waiting)
+            await self._ask(connection, call, url)
             if _turns_away(connection):
                 return TurnedDown("busy", call.name)
-            await _relay(connection, reply)
+            await _relay(connection, call.reply)
             return None
         except Broken as error:
             lease.failed()
@@ -110,35 +98,49 @@ class Forwarder:
         finally:
             self._pool.give_back(url, connection)
 
-    async def _ask(self, connection: Connection, call: Call, url: str, waiting: Waiting) -> None:
+    async def _ask(self, connection: Connection, call: Call, url: str) -> None:
         """Send the request and wait until the answer begins."""
-        connection.begin(self._head(call, url) + _framed(call.body, call.body.held))
-        async for data in call.body.rest():
-            if connection.has_head:  # it will not have the rest
-                break
-            await connection.write(_framed(call.body, data))
-        else:
-            if call.body.length is None:
-                await connection.write(b"0\r\n\r\n")
+        body = call.body
+        connection.begin(self._head(call, url) + _framed(body, body.held))
+        if body.is_read:
             connection.is_sent = True
-        waiting.watch()
+        else:
+            await _send_rest(connection, body)
+        call.waiting.watch()
         await connection.head()
 
     def _head(self, call: Call, url: str) -> bytes:
-        address, length = address_of(url), call.body.length
-        left = max(0.001, call.until - asyncio.get_running_loop().time())
+        length = call.body.length
+        left = max(0.001, call.waiting.until - asyncio.get_running_loop().time())
         return b"".join(
             (
-                b"POST %b%b HTTP/1.1\r\nhost: %b\r\n"
-                % (address.prefix, call.path, address.authority),
+                _first_lines(call.path, url),
                 self._authorization,
-                call.lines,
+                inward(call.request.fields, call.request.id),
                 b"x-modcore-deadline: %.3f\r\n" % left,
                 b"transfer-encoding: chunked\r\n\r\n"
                 if length is None
                 else b"content-length: %d\r\n\r\n" % length,
             )
         )
+
+
+async def _send_rest(connection: Connection, body: Body) -> None:
+    """Hand on what has not been read yet, unless the instance answers before it has all."""
+    async for data in body.rest():
+        if connection.has_head:
+            return
+        await connection.write(_framed(body, data))
+    if body.length is None:
+        await connection.write(b"0\r\n\r\n")
+    connection.is_sent = True
+
+
+@functools.lru_cache(maxsize=4096)
+def _first_lines(path: str, url: str) -> bytes:
+    address = address_of(url)
+    line = b"POST %b%b HTTP/1.1\r\n" % (address.prefix, path.encode())
+    return line + b"host: %b\r\n" % address.authority
 
 
 def _framed(body: Body, data: bytes) -> bytes:

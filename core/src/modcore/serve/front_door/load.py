@@ -1,45 +1,28 @@
-"""How many calls are under way, and how many may be."""
+"""How many calls of each service are under way, and how many may be."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from modcore.serve.front_door.refusals import busy
 
 
 class Load:
-    """Counts calls under way: `capacity` at most altogether, `service_capacity` for each name."""
+    """Counts calls under way by the name of their service or model; `most` of one at a time."""
 
-    def __init__(self, capacity: int, service_capacity: int) -> None:
-        self._capacity, self._service_capacity = capacity, service_capacity
-        self.total = 0
+    def __init__(self, most: int) -> None:
+        self._most = most
         self.by_name: Counter[str] = Counter()
 
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """A request while it is entered; raises Refusal (503) when it is one too many."""
-        if self.total >= self._capacity:
-            raise busy(503, f"{self._capacity} calls are under way already; send it again.")
-        self.total += 1
-        try:
-            yield
-        finally:
-            self.total -= 1
-
-    @contextmanager
-    def one_more_of(self, name: str) -> Iterator[None]:
-        """A call of `name` while it is entered; raises Refusal (429) when it is one too many."""
-        if self.by_name[name] >= self._service_capacity:
-            raise busy(
-                429,
-                f"{self._service_capacity} calls of {name!r} are under way already; send it again.",
-            )
+    def enter(self, name: str) -> None:
+        """One more call of `name`; raises Refusal (429) when it is one too many."""
+        if self.by_name[name] >= self._most:
+            message = f"{self._most} calls of {name!r} are under way already; send it again."
+            raise busy(429, message)
         self.by_name[name] += 1
-        try:
-            yield
-        finally:
-            self.by_name[name] -= 1
-            if not self.by_name[name]:
-                del self.by_name[name]
+
+    def leave(self, name: str) -> None:
+        """One call of `name` less."""
+        self.by_name[name] -= 1
+        if not self.by_name[name]:
+            del self.by_name[name]

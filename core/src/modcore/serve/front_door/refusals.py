@@ -7,9 +7,24 @@ from typing import Any
 
 from modcore.serve.error_body import error_body
 
+#: The types of errors beside the OpenAI API, which are those of services.
+_TYPES = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    413: "RequestTooLarge",
+    429: "TooManyRequests",
+    500: "InternalError",
+    502: "BadGateway",
+    503: "ServiceUnavailable",
+    504: "DeadlineExceeded",
+}
+
 
 class Refusal(Exception):
-    """A call that the front door answers itself; `type_name` is the error's type beside the OpenAI API."""
+    """A call that the front door answers itself, with one of the statuses in `_TYPES`."""
 
     def __init__(
         self,
@@ -18,12 +33,11 @@ class Refusal(Exception):
         *,
         code: str | None = None,
         param: str | None = None,
-        type_name: str = "ServiceError",
         retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
-        self.type_name, self.retry_after = type_name, retry_after
+        self.retry_after = retry_after
 
     def body(self, is_openai: bool) -> bytes:
         """The JSON of the answer: in OpenAI's shape, or in a module service's."""
@@ -37,10 +51,7 @@ class Refusal(Exception):
         """The answer as JSON holds it."""
         if is_openai:
             return error_body(self.status, self.message, self.param, self.code)
-        module = (
-            "builtins" if self.type_name in ("TimeoutError", "ValueError") else "modcore.errors"
-        )
-        return {"error": {"type": self.type_name, "module": module, "message": self.message}}
+        return {"error": {"type": _TYPES[self.status], "message": self.message}}
 
 
 def busy(status: int, message: str) -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import re
 import secrets
@@ -14,6 +15,8 @@ from starlette.types import Receive, Scope
 
 from modcore.serve.front_door.refusals import Refusal
 
+#: What requests without a name are called: this process, and a number.
+_HERE, _numbers = secrets.token_hex(4).encode(), itertools.count(1)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -35,7 +38,7 @@ class Request:
         """The request of an ASGI scope; its id is the client's, or a new one."""
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        name = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        name = given if _REQUEST_ID.fullmatch(given) else b"%b-%x" % (_HERE, next(_numbers))
         now = asyncio.get_running_loop().time(), time.monotonic()
         return cls(scope["method"], scope["path"], scope["headers"], headers, receive, name, *now)
 
@@ -58,6 +61,5 @@ class Request:
             raise Refusal(
                 400,
                 f"x-modcore-deadline is {given.decode('latin-1')[:40]!r}; give the seconds that are left, more than 0.",
-                type_name="ValueError",
             )
         return min(seconds, most)

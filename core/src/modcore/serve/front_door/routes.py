@@ -106,10 +106,10 @@ def model_of(body: bytes) -> str:
     try:
         return _decoder.decode(body).model
     except msgspec.ValidationError as error:
-        raise Refusal(400, f"model: {error}.", param="model", type_name="ValueError") from None
+        raise Refusal(400, f"model: {error}.", param="model") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"The body is not valid JSON: {error}."
-        raise Refusal(400, message, type_name="ValueError") from None
+        raise Refusal(400, message) from None
 
 
 def unknown_model(name: str, known: Iterable[str]) -> Refusal:
