@@ -95,9 +95,9 @@ class ServiceProcess:
 
 @contextlib.contextmanager
 def service(
-    name: str, environment: dict[str, str] | None = None, **options: Any
+    module: str, /, environment: dict[str, str] | None = None, **options: Any
 ) -> Iterator[ServiceProcess]:
-    running = ServiceProcess(name, environment or {}, options)
+    running = ServiceProcess(module, environment or {}, options)
     try:
         yield running
     finally:

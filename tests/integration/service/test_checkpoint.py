@@ -22,12 +22,12 @@ def poet(text_checkpoint: Path) -> Iterator[ServiceProcess]:
 def test_module_and_openai_api_give_the_same_answer(poet: ServiceProcess) -> None:
     client = openai.OpenAI(base_url=f"{poet.url}/v1", api_key=TOKEN, max_retries=0)
     assert [model.id for model in client.models.list()] == ["poet"]
-    answer = client.completions.create(model="poet", prompt="the", max_tokens=5, temperature=0)
-    assert poet.remote.call(("the",), {"max_tokens": 5}) == answer.choices[0].text
-    pieces = client.completions.create(
-        model="poet", prompt="the", max_tokens=5, temperature=0, stream=True
-    )
-    assert "".join(piece.choices[0].text for piece in pieces) == answer.choices[0].text
+    messages = [{"role": "user", "content": "the"}]
+    options = {"model": "poet", "messages": messages, "max_tokens": 5, "temperature": 0}
+    answer = client.chat.completions.create(**options).choices[0].message.content
+    assert poet.remote.call((messages,), {"max_tokens": 5}) == answer
+    pieces = client.chat.completions.create(**options, stream=True)
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == answer
 
 
 def test_openai_api_asks_for_the_token(poet: ServiceProcess) -> None:
