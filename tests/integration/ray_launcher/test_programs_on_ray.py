@@ -127,7 +127,10 @@ def test_ray_of_its_own_ends_with_the_program_that_is_killed(app: Path) -> None:
 
 def test_address_where_no_ray_answers_is_named(app: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: nox -s ray")
-    for address, hint in {"127.0.0.1:1": "ray start --head", "ray://127.0.0.1:1": "host:6379"}.items():
+    for address, hint in {
+        "127.0.0.1:1": "ray start --head",
+        "ray://127.0.0.1:1": "host:6379",
+    }.items():
         done = modcore("deploy", f"{app}:shout", "--launcher", "ray", RAY_ADDRESS=address)
         assert done.returncode == 1
         assert f"RAY_ADDRESS={address}" in done.stderr and hint in done.stderr

@@ -145,7 +145,7 @@ def test_what_is_not_free_is_waited_for_and_no_longer_than_said(
     cores = ray.cluster_resources()["CPU"]
     deploy(spec(app))
     monkeypatch.setenv("MODCORE_RAY_PLACEMENT_TIMEOUT", "1")
-    with pytest.raises(ServiceError, match="not free within 1 s.*end another service"):
+    with pytest.raises(ServiceError, match=r"not free within 1 s.*end another service"):
         deploy(spec(app, replica=1, resources=Resources(cpus=cores)))
     wait_until(lambda: ray.available_resources().get("CPU") == cores - 0.5)
 

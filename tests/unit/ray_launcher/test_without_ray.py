@@ -14,7 +14,7 @@ from modcore.plugins import PluginManager, ServiceSpec
 from modcore.plugins.records import Resources
 from modcore_ray.actor import on_node
 from modcore_ray.launcher import RayLauncher, placed, verify_importable
-from modcore_ray.listening import is_loopback
+from modcore_ray.listening import is_loopback, verify_reachable
 from modcore_ray.placement import actor_options, placement_timeout, shortage
 
 GIB = 2**30
@@ -85,6 +85,13 @@ def test_service_listens_on_its_node_s_address_only_where_that_is_allowed(
 ) -> None:
     there = on_node(spec(environment={"MODCORE_ALLOWED_NETWORKS": networks}), node)
     assert there.command == spec().command + hosts
+
+
+def test_service_that_only_its_own_node_reaches_is_told_what_is_missing() -> None:
+    verify_reachable("poet", "http://127.0.0.1:80", "127.0.0.1", "127.0.0.1")
+    verify_reachable("poet", "http://10.0.0.7:80", "10.0.0.7", "10.0.0.1")
+    with pytest.raises(ServiceError, match=r"MODCORE_ALLOWED_NETWORKS.*10\.0\.0\.0/24"):
+        verify_reachable("poet", "http://127.0.0.1:80", "10.0.0.7", "10.0.0.1")
 
 
 def test_restarts_without_end_are_so_on_the_node_too() -> None:

@@ -1,4 +1,4 @@
-"""This process's connection to Ray: made for the first service, given back with the last."""
+"""The connection of this process to Ray: made for the first service, given back with the last."""
 
 from __future__ import annotations
 

@@ -82,16 +82,14 @@ def _listens(host: str, port: int) -> bool:
 def _verify_guarded(address: str) -> None:
     """A Ray that others reach, and that asks nobody for a token, gets no secrets from us."""
     host = address.rpartition(":")[0].strip("[]")
-    if is_loopback(host) or _has_token() or os.environ.get(INSECURE) == "1":
+    if (
+        is_loopback(host)
+        or os.environ.get("RAY_AUTH_MODE") == "token"
+        or os.environ.get(INSECURE) == "1"
+    ):
         return
     raise ServiceError(
         f"the Ray at {address} can be reached from other machines, and asks for no token: whoever reaches "
         "it can run code there and read the secrets of services. Start it and this program with "
         f"RAY_AUTH_MODE=token, or set {INSECURE}=1 if its network is closed to others."
     )
-
-
-def _has_token() -> bool:
-    from ray._raylet import AuthenticationMode, get_authentication_mode
-
-    return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
