@@ -88,7 +88,7 @@ def test_actor_that_is_killed_comes_back_and_its_service_with_it(app: Path, depl
     wait_until(lambda: service.url not in ("", url))
     assert call(service)[0] != first
     wait_until(lambda: not psutil.pid_exists(first))
-    assert service.poll() is None
+    assert service.poll() is None and service.restarts == 1
 
 
 def test_actor_that_may_not_come_back_is_told_as_ended(app: Path, deploy: Any) -> None:

@@ -48,7 +48,7 @@ def connect_to(address: str) -> None:
             f"no Ray answers at {ADDRESS}={address} ({error}); start it with `ray start --head`, or unset "
             f"{ADDRESS} to have one started on this machine."
         ) from error
-    _verify_guarded(str(ray.get_runtime_context().gcs_address))
+    verify_guarded()
 
 
 @contextlib.contextmanager
@@ -79,8 +79,15 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-def _verify_guarded(address: str) -> None:
-    """A Ray that others reach, and that asks nobody for a token, gets no secrets from us."""
+def verify_guarded() -> None:
+    """Raise ServiceError if others reach the Ray that this process uses, and it asks nobody for a token."""
+    import ray
+
+    verify_address_guarded(str(ray.get_runtime_context().gcs_address))
+
+
+def verify_address_guarded(address: str) -> None:
+    """See `verify_guarded`; `address` is that of Ray's head."""
     host = address.rpartition(":")[0].strip("[]")
     if (
         is_loopback(host)
