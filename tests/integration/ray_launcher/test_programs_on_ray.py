@@ -127,7 +127,10 @@ def test_ray_of_its_own_ends_with_the_program_that_is_killed(app: Path) -> None:
 
 def test_address_where_no_ray_answers_is_named(app: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: nox -s ray")
-    for address, hint in {"127.0.0.1:1": "ray start --head", "ray://127.0.0.1:1": "host:6379"}.items():
+    for address, hint in {
+        "127.0.0.1:1": "ray start --head",
+        "ray://127.0.0.1:1": "host:6379",
+    }.items():
         done = modcore("deploy", f"{app}:shout", "--launcher", "ray", RAY_ADDRESS=address)
         assert done.returncode == 1
         assert f"RAY_ADDRESS={address}" in done.stderr and hint in done.stderr
@@ -135,10 +138,16 @@ def test_address_where_no_ray_answers_is_named(app: Path) -> None:
 
 def test_deploy_ps_logs_stop(app: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: nox -s ray")
-    ours = {"MODCORE_STATE_DIR": str(tmp_path), "RAY_ADDRESS": ""}
+    ours = {
+        "MODCORE_STATE_DIR": str(tmp_path / "state"),
+        "MODCORE_GATEWAY": f"sqlite:///{tmp_path / 'services.db'}",
+        "RAY_ADDRESS": "",
+    }
     options = ("--launcher", "ray", "--cpus", "0.5", "--replicas", "2", "--detach", "--json")
     deployed = modcore("deploy", f"{app}:shout", *options, **ours)
     assert deployed.returncode == 0, deployed.stderr
+    events = [json.loads(line)["event"] for line in deployed.stdout.splitlines()]
+    assert events == ["ready", "ready", "deployed"]
     try:
         rows = json.loads(modcore("ps", "--json", **ours).stdout)["services"]
         assert [(row["name"], row["replica"], row["launcher"]) for row in rows] == [
@@ -146,6 +155,7 @@ def test_deploy_ps_logs_stop(app: Path, tmp_path: Path) -> None:
             ("shout", 1, "ray"),
         ]
         assert {row["state"] for row in rows} == {"ready"}
+        assert call_by_name(ours) == "TYGER"
         children = [psutil.Process(row["pid"]) for row in rows]
         assert modcore("logs", "shout", **ours).returncode == 0
     finally:
@@ -153,6 +163,32 @@ def test_deploy_ps_logs_stop(app: Path, tmp_path: Path) -> None:
     assert stopped.returncode == 0, stopped.stderr
     wait_until(lambda: not any(map(is_alive, children)))
     assert json.loads(modcore("ps", "--json", **ours).stdout) == {"services": []}
+
+
+def call_by_name(environment: dict[str, str]) -> str:
+    """What the service says to a program that knows its name and the gateway."""
+    code = """
+import os
+from modcore import UrlModule
+from modcore.gateway import shared_directory
+from modcore.gateway.secret import cluster_key
+
+directory = shared_directory(os.environ["MODCORE_GATEWAY"])
+directory.wait_for("shout", timeout=10)
+instances = directory.instances("shout")
+assert {each.launcher for each in instances} == {"ray"} and len(instances) == 2, instances
+token = cluster_key(os.environ["MODCORE_GATEWAY"]).token
+print(UrlModule(instances[0].url, token=token)("tyger"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def modcore(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -48,7 +48,7 @@ def connect_to(address: str) -> None:
             f"no Ray answers at {ADDRESS}={address} ({error}); start it with `ray start --head`, or unset "
             f"{ADDRESS} to have one started on this machine."
         ) from error
-    _verify_guarded(str(ray.get_runtime_context().gcs_address))
+    verify_guarded()
 
 
 @contextlib.contextmanager
@@ -79,19 +79,24 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-def _verify_guarded(address: str) -> None:
-    """A Ray that others reach, and that asks nobody for a token, gets no secrets from us."""
+def verify_guarded() -> None:
+    """Raise ServiceError if others reach the Ray that this process uses, and it asks nobody for a token."""
+    import ray
+
+    verify_address_guarded(str(ray.get_runtime_context().gcs_address))
+
+
+def verify_address_guarded(address: str) -> None:
+    """See `verify_guarded`; `address` is that of Ray's head."""
     host = address.rpartition(":")[0].strip("[]")
-    if is_loopback(host) or _has_token() or os.environ.get(INSECURE) == "1":
+    if (
+        is_loopback(host)
+        or os.environ.get("RAY_AUTH_MODE") == "token"
+        or os.environ.get(INSECURE) == "1"
+    ):
         return
     raise ServiceError(
         f"the Ray at {address} can be reached from other machines, and asks for no token: whoever reaches "
         "it can run code there and read the secrets of services. Start it and this program with "
         f"RAY_AUTH_MODE=token, or set {INSECURE}=1 if its network is closed to others."
     )
-
-
-def _has_token() -> bool:
-    from ray._raylet import AuthenticationMode, get_authentication_mode
-
-    return bool(get_authentication_mode() == AuthenticationMode.TOKEN)

@@ -14,8 +14,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import psutil
-
 from modcore.deploy.process_identity import ProcessIdentity
 
 
@@ -24,6 +22,8 @@ def start_guard(place: Path) -> subprocess.Popen[bytes]:
 
     It acts when its standard input closes, however that comes about.
     """
+    import psutil
+
     ours = (ProcessIdentity.of(each.pid) for each in psutil.Process().children(recursive=True))
     rays = [asdict(each) for each in ours if each is not None and _is_rays(each.pid)]
     return subprocess.Popen(
@@ -37,6 +37,8 @@ def start_guard(place: Path) -> subprocess.Popen[bytes]:
 
 def _is_rays(pid: int) -> bool:
     """Whether it is a process that a node of Ray has started."""
+    import psutil
+
     try:
         return any(parent.name() == "raylet" for parent in psutil.Process(pid).parents())
     except psutil.Error:
