@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import modcore
@@ -105,3 +106,49 @@ class Known(Exception):
 class Raiser(modcore.ModuleBase):
     def forward(self) -> None:
         raise Known("it")
+
+
+class Asking(modcore.ModuleBase):
+    """Asks another service while it loads, and for each of its own answers."""
+
+    def __init__(self, other: modcore.ModuleBase) -> None:
+        super().__init__()
+        self.other = other
+        self.told = 0
+
+    def setup(self) -> None:
+        self.told = self.other("pid")
+
+    def forward(self) -> list[int]:
+        return [self.told, self.other("pid"), os.getpid()]
+
+
+class Dying(modcore.ModuleBase):
+    """Ends its process in the middle of the first call of all, of which a file tells."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self.file = file
+
+    def forward(self, value: Any) -> Any:
+        with Path(self.file).open("a") as file:
+            file.write(".")
+            file.flush()
+            if file.tell() == 1:
+                os._exit(3)
+        return value
+
+
+class Patient(modcore.ModuleBase):
+    """Asks `other`, which takes long, and notes in a file how long it waited."""
+
+    def __init__(self, other: modcore.ModuleBase, file: str) -> None:
+        super().__init__()
+        self.other, self.file = other, file
+
+    def forward(self) -> None:
+        started = time.monotonic()
+        try:
+            self.other(30.0)
+        finally:
+            Path(self.file).write_text(str(time.monotonic() - started))

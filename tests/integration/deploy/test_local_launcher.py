@@ -22,11 +22,13 @@ def spec(checkpoint: Path, *words: str) -> ServiceSpec:
 
 def test_service_answers_until_it_is_stopped(text_checkpoint: Path) -> None:
     service = PluginManager().deploy(spec(text_checkpoint))
-    with urllib.request.urlopen(f"{service.url}/health") as answer:
+    url = service.url
+    with urllib.request.urlopen(f"{url}/health") as answer:
         assert answer.status == 200
     assert service.stop() == 0
+    assert service.url == ""
     with pytest.raises(OSError):
-        urllib.request.urlopen(f"{service.url}/health")
+        urllib.request.urlopen(f"{url}/health")
 
 
 def test_service_that_ends_before_it_is_ready_says_why(tmp_path: Path) -> None:
@@ -46,7 +48,7 @@ PARENT = """
 import sys, time
 from modcore.plugins import PluginManager, ServiceSpec
 service = PluginManager().deploy(ServiceSpec(name="x", command=("serve", sys.argv[1], "--port", "0")))
-print(service.process.pid, flush=True)
+print(service.pid, flush=True)
 time.sleep(600)
 """
 

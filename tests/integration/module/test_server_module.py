@@ -85,8 +85,8 @@ def test_module_that_leaves_its_process_is_an_error_here_and_goes_on_there(
     assert server("echo") == [[], {}]
 
 
-def test_tuples_arrive_as_lists(server: modcore.ServerModule) -> None:
-    assert server("echo", (1, (2,))) == [[[1, [2]]], {}]
+def test_values_arrive_as_themselves(server: modcore.ServerModule) -> None:
+    assert server("echo", (1, (2,)), {1: b"2"}) == [[(1, (2,)), {1: b"2"}], {}]
 
 
 def test_call_that_takes_longer_than_its_limit_says_which_and_how_to_lengthen_it() -> None:
@@ -99,12 +99,12 @@ def test_call_that_takes_longer_than_its_limit_says_which_and_how_to_lengthen_it
 
 
 def test_what_cannot_travel_is_refused_on_either_side(server: modcore.ServerModule) -> None:
-    with pytest.raises(TypeError, match="cannot travel as JSON"):
+    with pytest.raises(TypeError, match="cannot travel"):
         server("echo", object())
-    with pytest.raises(TypeError, match="cannot travel as JSON"):
+    with pytest.raises(TypeError, match="cannot travel"):
         server("lock")
-    with pytest.raises(TypeError, match="the key 1 of a dict"):
-        server("echo", {1: 2})
+    with pytest.raises(TypeError, match="would arrive as a str"):
+        server("echo", type("Text", (str,), {})("x"))
     assert server("echo") == [[], {}]
 
 
@@ -135,7 +135,7 @@ def test_secrets_stand_in_no_environment_and_no_command_line(server: modcore.Ser
     inside = server("environment")
     assert "MODCORE_SERVICE_TOKEN" not in inside
     command = Path(f"/proc/{server('pid')}/cmdline").read_bytes()
-    assert command.endswith(b"modcore\0serve-module\0")
+    assert command.partition(b"serve-module\0")[2] == b"--name\0worker\0--launcher\0local\0"
 
 
 def test_pieces_are_streamed_as_they_are_made() -> None:
@@ -159,8 +159,8 @@ def test_pieces_are_streamed_as_they_are_made() -> None:
 
 
 def test_url_module_calls_a_service_that_runs_elsewhere(server: modcore.ServerModule) -> None:
-    assert server.url and server._remote
-    other = modcore.UrlModule(server.url, token=server._remote._token)
+    assert server.url
+    other = modcore.UrlModule(server.url, token=server._token)
     assert other("echo", 5) == [[5], {}]
     with pytest.raises(ValueError, match="no http"):
         modcore.UrlModule("ftp://x")
@@ -201,7 +201,7 @@ def test_url_may_be_https_with_a_certificate_that_this_machine_trusts(
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         trusting = modcore.UrlModule(url)
         assert trusting(1) == [1]
-        trusting._remote._local.connection.close()
+        trusting._remote.close()
     finally:
         service.shutdown()
         thread.join()
@@ -325,8 +325,8 @@ async def test_start_that_is_given_up_leaves_nothing_running() -> None:
 
 
 def test_modules_that_call_others_can_be_sent(server: modcore.ServerModule) -> None:
-    assert server.url and server._remote
-    url = modcore.UrlModule(server.url, token=server._remote._token)
+    assert server.url
+    url = modcore.UrlModule(server.url, token=server._token)
     outer = modcore.ServerModule(modcore.pipeline(url.use_cache())).start()
     try:
         assert outer("echo", 3) == [[3], {}]
@@ -375,7 +375,7 @@ def test_updating_again_replaces_the_process() -> None:
 
 
 def test_killed_process_is_a_named_error_and_can_be_started_again() -> None:
-    module = modcore.ServerModule(Worker()).start()
+    module = modcore.ServerModule(Worker(), restarts=0).start()
     os.kill(module("pid"), signal.SIGKILL)
     with pytest.raises(ServiceError, match="does not answer"):
         for _ in range(20):
@@ -388,7 +388,7 @@ def test_killed_process_is_a_named_error_and_can_be_started_again() -> None:
 
 
 def test_state_of_a_process_that_has_ended_is_the_truth_before_any_call() -> None:
-    module = modcore.ServerModule(Worker(), "worker").start()
+    module = modcore.ServerModule(Worker(), "worker", restarts=0).start()
     assert module.state.deploy == "done"
     os.kill(module("pid"), signal.SIGKILL)
     deadline = time.monotonic() + 10

@@ -19,7 +19,7 @@ from modcore.gateway.cluster_key import ClusterKey
 from modcore.gateway.instance import BadDocument, read_entry
 from modcore.gateway.networks import AllowedNetworks
 from modcore.gateway.reading import EntryReader
-from modcore.gateway.secret import adopt, cluster_key
+from modcore.gateway.secret import cluster_key, use_cluster_key
 
 SECRET = "of sixteen or more"
 
@@ -36,10 +36,11 @@ def test_the_key_when_in_the_environment_is_that(monkeypatch: pytest.MonkeyPatch
 def test_the_key_that_a_process_was_handed_is_the_one_it_uses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(modcore.gateway.secret, "_adopted", {})
+    monkeypatch.setattr(modcore.gateway.secret, "_handed_over", {})
     monkeypatch.setenv("MODCORE_CLUSTER_KEY", SECRET)
-    adopt(KEY)
-    assert cluster_key("redis://h") is KEY
+    use_cluster_key("redis://h", KEY.secret)
+    assert cluster_key("redis://h").secret == KEY.secret
+    assert cluster_key("redis://other").secret == SECRET
 
 
 @pytest.mark.parametrize("secret", ["", "short", "of sixteen or mor\udcff"])

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 COMMANDS = {
     "bench": "Measure throughput and latencies of a checkpoint or a server.",
     "demo": "Train, serve, ask and score a small Llama, all on this machine.",
+    "deploy": "Deploy a module, a flow or a callable as a service.",
     "explain": "Say which plugin serves a checkpoint, and why.",
+    "gateway": "One HTTP address in front of every registered service.",
     "generate": "Complete one prompt with a checkpoint.",
     "list-plugins": "List what is installed, without importing it.",
+    "logs": "Show what a service has printed.",
+    "ps": "List the services that run.",
     "serve": "Serve a checkpoint over HTTP, with the OpenAI API.",
+    "stop": "End a service.",
 }
 
 
@@ -168,7 +173,7 @@ def _overview() -> Parser:
 
 
 #: Commands that our own processes start; people do not see them.
-_INTERNAL = frozenset({"serve-module"})
+_INTERNAL = frozenset({"serve-module", "supervise"})
 
 
 def _find(name: str) -> Command:

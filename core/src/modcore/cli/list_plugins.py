@@ -7,7 +7,7 @@ import json
 import sys
 
 from modcore._version import VERSION
-from modcore.cli.text import printable
+from modcore.cli.text import columns, printable
 from modcore.errors import InvalidRequest
 from modcore.plugins import GROUPS, PluginEntry, list_plugins
 from modcore.plugins.commands import Command
@@ -84,12 +84,7 @@ def _show(entries: list[PluginEntry]) -> None:
 
 
 def _show_columns(entries: list[PluginEntry]) -> None:
-    rows = [_COLUMNS, *(tuple(map(printable, entry[:6])) for entry in entries)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-    for row in rows:
-        print(
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    print(columns([_COLUMNS, *(entry[:6] for entry in entries)]))
 
 
 def _show_table(entries: list[PluginEntry]) -> None:
@@ -99,12 +94,12 @@ def _show_table(entries: list[PluginEntry]) -> None:
     from rich.text import Text
 
     console = Console()
-    columns = _COLUMNS if console.width >= _WIDE else [c for c in _COLUMNS if c != "target"]
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = _COLUMNS if console.width >= _WIDE else [c for c in _COLUMNS if c != "target"]
+    table = Table(*shown, box=box.SIMPLE_HEAD, pad_edge=False)
     for entry in entries:
         cells = dict(zip(_COLUMNS, map(printable, entry[:6]), strict=True))
         styles = {"status": _COLOURS.get(entry.status, "red")}
-        table.add_row(*(Text(cells[c], styles.get(c, ""), overflow="fold") for c in columns))
+        table.add_row(*(Text(cells[c], styles.get(c, ""), overflow="fold") for c in shown))
     console.print(table)
 
 

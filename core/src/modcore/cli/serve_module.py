@@ -1,61 +1,152 @@
-"""``modcore serve-module``: what a launcher starts for a ServerModule; not for people.
+"""``modcore serve-module``: what a launcher starts for a module; not for people.
 
-The module comes over a private pipe from the process that started this one, and nowhere else: that
-is the only place where something is unpickled.
+Its secrets come over a private pipe from the process that started this one, and so does a module that
+has no entry point: that is the only place where something is unpickled.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modcore.deploy.environment import INSTANCE
+from modcore.deploy.handover import Handover
 from modcore.deploy.parent import read_payload
+from modcore.deploy.place import Place, adopt
 from modcore.errors import InvalidRequest, ServiceError
+from modcore.gateway.instance import DEFAULT_CAPACITY, Instance
+from modcore.gateway.networks import NETWORKS, AllowedNetworks
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
     from modcore.module import ModuleBase
+    from modcore.serve.module_app import ModuleApp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are no options."""
+    """Declare the options."""
+    parser.add_argument("--entry", metavar="E", help="app.py:module or package.part:module")
+    parser.add_argument(
+        "--args", metavar="JSON", help="what a class or function there is called with"
+    )
+    parser.add_argument("--name", default="", help="the service's name")
+    parser.add_argument(
+        "--capacity", metavar="N", type=int, default=DEFAULT_CAPACITY, help="calls taken at once"
+    )
+    parser.add_argument("--idempotent", action="store_true", help="a call may be made twice")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="an address that MODCORE_ALLOWED_NETWORKS has"
+    )
+    parser.add_argument("--launcher", default="local", help="the launcher's id, which is shown")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Take the module from the pipe and serve it until SIGTERM or the parent's end."""
-    del args  # there are none
-    import cloudpickle
-
+    """Serve the module until SIGTERM or the parent's end."""
     from modcore.serve import server
-    from modcore.serve.module_app import create_module_app
+    from modcore.serve.draining import run_service
+    from modcore.serve.module_app import ModuleApp
 
-    payload = read_payload()
-    if payload is None:
-        raise InvalidRequest("this command is for ServerModule.start(), which hands it a module.")
-    token, _, pickled = payload.partition(b"\n")
+    handover = _handover()
+    _verify_allowed(args.host)
     announce = _own_stdout()
-    try:
-        module = cloudpickle.loads(pickled)  # our own parent's bytes, over a pipe of our own
-    except ImportError as error:
-        raise ServiceError(
-            f"the module's code cannot be imported in its process ({error}); put its file where Python "
-            "finds it, or define it in the program that is started."
-        ) from error
+    adopt(handover)  # before the module loads, which may call others
+    module = _module(args, handover)
     try:
         _deploy(module)
     except Exception as error:
         raise ServiceError(
             f"the module could not be deployed in its process: {type(error).__name__}: {error}"
         ) from error
-    listener = server.open_listener("127.0.0.1", 0)
-    app = create_module_app(module, token.decode())
+    listener = server.open_listener(args.host, 0)
+    url = server.url_of(listener)
+    app = ModuleApp(
+        module,
+        handover.token,
+        name=args.name,
+        capacity=args.capacity,
+        tells_tracebacks=args.entry is None,  # it runs for a handle
+    )
+    place = Place(handover, _instance(args, url, app))
+
+    def on_ready() -> None:
+        place.register(then=lambda: announce(f"url: {url}"))
+
     try:
-        server.run(app, listener, lambda: announce(f"url: {server.url_of(listener)}"), lambda: None)
+        run_service(app, listener, on_ready, place.drain)
     finally:
+        place.leave()
         module.stop()
+    place.raise_failure()
     return 0
+
+
+def _instance(args: argparse.Namespace, url: str, app: ModuleApp) -> Instance:
+    return Instance(
+        service=args.name,
+        url=url,
+        capacity=args.capacity,
+        module=app.module_name,
+        models=app.models,
+        launcher=args.launcher,
+        idempotent=args.idempotent,
+        id=os.environ.pop(INSTANCE, "") or secrets.token_hex(8),
+    )
+
+
+def _handover() -> Handover:
+    payload = read_payload()
+    if payload is None:
+        raise InvalidRequest(
+            "this command is for launchers, such as that of ServerModule.start(), which hand it a token "
+            "and a module; to serve an entry point: modcore deploy app.py:module"
+        )
+    try:
+        handover = Handover.from_bytes(payload)
+    except ValueError as error:
+        raise ServiceError(f"the launcher has handed over what nobody can read: {error}.") from None
+    if not handover.token:
+        raise ServiceError(
+            "the launcher has handed over no token, so anyone could call; it has to."
+        )
+    return handover
+
+
+def _verify_allowed(host: str) -> None:
+    """Callers go to addresses in the allowed networks alone, so a service listens nowhere else."""
+    networks = AllowedNetworks.from_environment()
+    if host != "127.0.0.1" and not networks.allows(
+        f"http://[{host}]" if ":" in host else f"http://{host}"
+    ):
+        raise InvalidRequest(f"{host} is not in {NETWORKS}, which has {networks}.", param="host")
+
+
+def _module(args: argparse.Namespace, handover: Handover) -> ModuleBase:
+    if args.entry is None:
+        return _unpickled(handover.module)
+    from modcore.cli.entry_module import entry_module, read_arguments
+    from modcore.deploy.entry_point import EntryPoint
+
+    module = entry_module(EntryPoint.parse(args.entry), read_arguments(args.args))
+    module.name = module.name or args.name or None
+    return module
+
+
+def _unpickled(content: bytes) -> ModuleBase:
+    import cloudpickle
+
+    try:
+        module: ModuleBase = cloudpickle.loads(
+            content
+        )  # our own parent's bytes, over a pipe of our own
+    except ImportError as error:
+        raise ServiceError(
+            f"the module's code cannot be imported in its process ({error}); put its file where Python "
+            "finds it, or define it in the program that is started."
+        ) from error
+    return module
 
 
 def _deploy(module: ModuleBase) -> None:
@@ -74,4 +165,4 @@ def _own_stdout() -> Callable[[str], None]:
     return lambda line: print(line, file=own, flush=True)
 
 
-COMMAND = Command("serve-module", "Serve a module from a launcher's pipe.", add_arguments, run)
+COMMAND = Command("serve-module", "Serve a module for a launcher.", add_arguments, run)

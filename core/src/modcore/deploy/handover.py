@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from urllib.parse import unquote, urlsplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,28 @@ class Handover:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Handover:
-        """What `to_bytes` made; the module is left as it is."""
+        """What `to_bytes` made; the module is left as it is. Raises ValueError for anything else."""
         line, _, module = content.partition(b"\n")
-        return cls(**json.loads(line), module=module)
+        try:
+            return cls(**json.loads(line), module=module)
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError(
+                "this is no handover"
+            ) from None  # and it is not shown: it may be secret
+
+    def secrets(self) -> list[str]:
+        """What of it must not stand in a log."""
+        url = urlsplit(self.gateway)
+        passwords = [url.password, unquote(url.password)] if url.password else []
+        return [*filter(None, (self.token, self.cluster_key)), *passwords]
 
     def __repr__(self) -> str:
         return "Handover(…)"
+
+
+def secrets_in(payload: bytes | None) -> list[str]:
+    """The secrets of a handover; none in bytes that are something else."""
+    try:
+        return Handover.from_bytes(payload or b"").secrets()
+    except ValueError:
+        return []

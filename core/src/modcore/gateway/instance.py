@@ -24,6 +24,7 @@ _URL = re.compile(
     r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
 )
 _FORMAT = 1
+DEFAULT_CAPACITY = 128  # calls at once
 
 
 class BadDocument(ServiceError):
@@ -42,18 +43,20 @@ class Instance:
     """Where one instance of `service` is, and what it can do.
 
     `capacity` is the number of calls that it takes at once; `models` are the names under which it
-    speaks the OpenAI API; `schema` is a digest of what its module takes; `started_at` is seconds since
-    1970 by its own clock, for people only.
+    speaks the OpenAI API; `schema` is a digest of what its module takes; `idempotent` says that a call may be
+    made again elsewhere when the instance dies before it answers; `started_at` is seconds since 1970 by
+    its own clock, for people only.
     """
 
     service: str
     url: str
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
-    capacity: int = 128
+    capacity: int = DEFAULT_CAPACITY
     models: tuple[str, ...] = ()
     module: str = ""
     schema: str = ""
+    idempotent: bool = False
     version: str = VERSION
     launcher: str = "local"
     started_at: float = field(default_factory=time.time)
@@ -160,4 +163,5 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
     "launcher": _is_text,
     "started_at": _is_number,
     "draining": lambda value: isinstance(value, bool),
+    "idempotent": lambda value: isinstance(value, bool),
 }

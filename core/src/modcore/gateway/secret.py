@@ -21,24 +21,23 @@ _MAKE = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _MAX_FILE = 4096  # bytes
 
 
-_adopted: dict[str, ClusterKey] = {}
+_handed_over: dict[str, str] = {}  # by URL
 
 
-def adopt(key: ClusterKey) -> None:
-    """Use `key`, which this process was handed by its parent, wherever it is asked for a cluster's key."""
-    _adopted["key"] = key
+def use_cluster_key(gateway_url: str, secret: str) -> None:
+    """Use `secret` at `gateway_url` in this process: a launcher has handed it over, in no environment."""
+    _handed_over[gateway_url] = secret
 
 
 def cluster_key(gateway_url: str) -> ClusterKey:
     """The key of the services that meet at `gateway_url`.
 
-    What was adopted; else ``MODCORE_CLUSTER_KEY``; else what the file named by ``MODCORE_CLUSTER_KEY_FILE`` holds; else, for
-    sqlite://, one that is made once in the state directory, and for memory:// one of this process.
+    What `use_cluster_key` was given; else ``MODCORE_CLUSTER_KEY``; else what the file named by
+    ``MODCORE_CLUSTER_KEY_FILE`` holds; else, for sqlite://, one that is made once in the state directory, and for
+    memory:// one of this process.
     Raises GatewayError when there is none, when others can read its file, or when it is too short.
     """
-    if adopted := _adopted.get("key"):
-        return adopted
-    secret = os.environ.get(KEY)
+    secret = _handed_over.get(gateway_url, os.environ.get(KEY))
     if secret is not None:
         return ClusterKey(secret)
     if named := os.environ.get(KEY_FILE):

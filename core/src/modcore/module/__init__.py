@@ -9,9 +9,10 @@ from modcore.module.action import ActionModule
 from modcore.module.base import ModuleBase
 from modcore.module.evaluation import METRICS, EvalReport
 from modcore.module.register import module_register
-from modcore.module.remote import RemoteError
-from modcore.module.server import ServerModule, UrlModule
+from modcore.module.server import ServerModule
 from modcore.module.state import ModuleState
+from modcore.module.url import UrlModule
+from modcore.wire.errors import RemoteError
 
 __all__ = [
     "METRICS",

@@ -68,6 +68,13 @@ class ModuleBase:
         """What deploying does: a flow or callable without arguments, or None."""
         return None
 
+    def _address(self, path: str) -> tuple[str, str] | None:
+        """The gateway and the name under which others find this module while it is deployed, if they do.
+
+        Asked before anything is deployed; `path` is its way from the root, for a name of its own.
+        """
+        return None
+
     def setup(self) -> None:
         """Load what is heavy: called once in the process that serves the module, before it is ready."""
 
@@ -284,7 +291,8 @@ class ModuleBase:
 
     def __getstate__(self) -> dict[str, Any]:
         # What happened here is not what happened there.
-        return {name: value for name, value in vars(self).items() if name != "_state"}
+        # And a copy first: it may be on its way to several processes while one of them comes up.
+        return {name: value for name, value in vars(self).copy().items() if name != "_state"}
 
     # Showing
 

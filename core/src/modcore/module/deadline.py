@@ -71,6 +71,11 @@ class Deadline:
         return error
 
     @property
+    def is_over(self) -> bool:
+        """Whether the time has run out."""
+        return self._left <= 0
+
+    @property
     def _is_cancelled(self) -> bool:
         return self._cancelled is not None and self._cancelled.is_set()
 

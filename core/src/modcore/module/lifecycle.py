@@ -1,7 +1,7 @@
 """Training, deploying and evaluating a whole tree of modules.
 
 All training, then all deployment, then all evaluation; within each, children before parents, each
-module once. The first failure ends it: what this call has deployed is stopped, in reverse order, the
+module once; services that find each other by name are deployed at once. The first failure ends it: what this call has deployed is stopped, in reverse order, the
 states say what happened, and the error goes on with its type and a note with the module's path.
 """
 
@@ -14,7 +14,9 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from modcore.module.at_once import all_ended
 from modcore.module.deadline import Cancelled, Deadline
+from modcore.module.deploying import Node, addressed, deploy_at_once, stopped_together
 from modcore.module.interruptible import finished
 from modcore.module.progress import progress
 from modcore.module.state import Outcome, Step
@@ -22,9 +24,6 @@ from modcore.module.submodules import children_first, deployed_here
 
 if TYPE_CHECKING:
     from modcore.module.base import ModuleBase
-
-#: A module and its path from the root.
-Node = tuple[str, "ModuleBase"]
 
 _VERBS = {"train": "training", "deploy": "deploying", "eval": "evaluating"}
 
@@ -53,44 +52,61 @@ def run(
         raise ValueError(f"train_jobs is {train_jobs!r}; it has to be a whole number from 1 on.")
     deadline = Deadline(timeout, cancelled)
     deployed: list[Node] = []
+    services: frozenset[int] = frozenset()
     try:
         for step in steps:
             # Walked anew for each step: training may have added modules.
             walk = deployed_here if step == "deploy" else children_first
             nodes = walk(root) if recursive else walk(root)[-1:]
+            services = addressed(nodes) if step == "deploy" else services
             todo = [node for node in nodes if not _is_skipped(node[1], step)]
+            do = functools.partial(take, step, deadline=deadline, deployed=deployed)
             if step == "train" and train_jobs > 1:
-                from modcore.module.together import train_together
-
-                train = functools.partial(take, "train", deadline=deadline, deployed=[])
-                try:
-                    train_together(todo, train_jobs, train)
-                except ExceptionGroup as several:
-                    raise deadline.as_one(several) or several from None
+                _train_together(todo, train_jobs, do, deadline)
+            elif step == "deploy":
+                deploy_at_once(todo, services, do, deadline)
             else:
                 for node in todo:
-                    take(step, node, deadline, deployed)
+                    do(node)
             if step != "eval":
                 _forget_answers(nodes)
     except BaseException as error:
-        _take_down(deployed, error)
+        _take_down(deployed, services, error)
         raise
 
 
+def _train_together(
+    nodes: Sequence[Node], jobs: int, train: Callable[[Node], None], deadline: Deadline
+) -> None:
+    from modcore.module.together import train_together
+
+    try:
+        train_together(nodes, jobs, train)
+    except ExceptionGroup as several:
+        raise deadline.as_one(several) or several from None
+
+
 def stop_below(root: ModuleBase) -> None:
-    """Stop everything that `root` holds, each once, parents first.
+    """Stop everything that `root` holds, each once, parents first; services that do not hold each other at once.
 
     What one raises, an interrupt too, is raised when all have had their turn; several errors as an
     ExceptionGroup.
     """
     failures: list[BaseException] = []
-    for path, module in _below(root):
+    for nodes in stopped_together(_below(root)):
         try:
-            module.stop()
+            all_ended([functools.partial(_stop, node, failures) for node in nodes])
         except BaseException as error:
-            error.add_note(f"while stopping {path}")
             failures.append(error)
     _raise(failures)
+
+
+def _stop(node: Node, failures: list[BaseException]) -> None:
+    try:
+        node[1].stop()
+    except BaseException as error:
+        error.add_note(f"while stopping {node[0]}")
+        failures.append(error)
 
 
 def wait_below(root: ModuleBase) -> None:
@@ -162,21 +178,29 @@ def _task(step: Step, module: ModuleBase) -> Callable[[], object] | None:
     return module._evaluate if module._evalset is not None else None
 
 
-def _take_down(nodes: Sequence[Node], error: BaseException) -> None:
-    """Stop modules, and no others, in reverse; one that cannot be stopped holds nobody else up.
+def _take_down(nodes: Sequence[Node], services: frozenset[int], error: BaseException) -> None:
+    """Stop modules, and no others: `services` all at once, then the others in reverse.
 
-    It is named in a note on `error`.
+    One that cannot be stopped holds nobody else up; it is named in a note on `error`.
     """
     token = _alone.set(True)
     try:
-        for path, module in reversed(nodes):
-            try:
-                Deadline(STOP_SECONDS).call(module.stop, f"stopping {path}")
-            except BaseException as failure:
-                module.state.error = module.state.error or failure
-                error.add_note(f"{path} could not be stopped: {failure!r}")
+        at_once = [node for node in nodes if id(node[1]) in services]
+        all_ended([functools.partial(_take_down_one, node, error) for node in at_once])
+        for node in reversed(nodes):
+            if node not in at_once:
+                _take_down_one(node, error)
     finally:
         _alone.reset(token)
+
+
+def _take_down_one(node: Node, error: BaseException) -> None:
+    path, module = node
+    try:
+        Deadline(STOP_SECONDS).call(module.stop, f"stopping {path}")
+    except BaseException as failure:
+        module.state.error = module.state.error or failure
+        error.add_note(f"{path} could not be stopped: {failure!r}")
 
 
 def _forget_answers(nodes: Sequence[Node]) -> None:

@@ -11,7 +11,11 @@ Step = Literal["train", "deploy", "eval"]
 STEPS: tuple[Step, ...] = ("train", "deploy", "eval")
 
 #: ``never``: not tried since the module was made. ``none``: tried, and there was nothing to do.
-Outcome = Literal["never", "none", "running", "done", "failed", "interrupted", "stopped", "skipped"]
+#: ``restarting``: done, and what was deployed has died since and comes up again.
+Outcome = (
+    Literal["never", "none", "running", "done", "restarting", "failed", "interrupted"]
+    | Literal["stopped", "skipped"]
+)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from modcore.flow.interrupts import blocks
 from modcore.module.interruptible import GRACE, HEARTBEAT, InterruptibleTask
 
 if TYPE_CHECKING:
-    from modcore.module.lifecycle import Node
+    from modcore.module.deploying import Node
 
 
 def train_together(nodes: Sequence[Node], jobs: int, train: Callable[[Node], None]) -> None:

@@ -99,7 +99,10 @@ class ServiceSpec:
 
 
 class Service(Protocol):
-    """A running instance of a service, as a launcher hands it out."""
+    """A running instance of a service, as a launcher hands it out.
+
+    One that has them may tell its process's `pid` and its `restarts` so far too: ``modcore ps`` shows them.
+    """
 
     name: str
 
@@ -124,9 +127,14 @@ class Service(Protocol):
 class Launcher(Protocol):
     """What ``modcore.launchers`` names: a factory, called with the launcher's options.
 
-    The options of every launcher: `secret_payload`, bytes for the instance alone.
+    The options of every launcher: `secret_payload`, bytes for the instance alone. It has to start an
+    instance again as often as ``spec.restarts`` says: nobody else does.
     """
 
     def launch(self, spec: ServiceSpec) -> Service:
-        """Place `spec` and return it once it is ready; raises ServiceError with the instance's words."""
+        """Place `spec` and return it once it is ready; raises ServiceError with the instance's words.
+
+        May be called from several threads at once. A caller who loses patience raises an exception in the
+        thread, at any place: nothing may be left running then.
+        """
         ...

@@ -15,7 +15,8 @@ from fastapi.responses import StreamingResponse
 
 from modcore.engine import Choice, Piece, Usage
 from modcore.errors import ModcoreError
-from modcore.serve.errors import CallerGone, error_body, public_error
+from modcore.serve.error_body import error_body
+from modcore.serve.errors import CallerGone, public_error
 from modcore.serve.observed import ObservedAnswer
 
 T = TypeVar("T")

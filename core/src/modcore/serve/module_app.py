@@ -1,144 +1,161 @@
-"""One module behind HTTP: ``POST /call`` and ``POST /stream``, errors with their type.
+"""One module behind HTTP: the application of a service.
 
-The caller's side is `modcore.module.remote`.
+``POST /call`` and ``POST /stream`` run the module; ``GET /health`` and ``/readyz`` are open; ``GET /openapi.json``,
+``/metrics`` and ``/_modcore/logs``, ``POST /_modcore/stop`` and, for a checkpoint, ``/v1/*`` ask for the token, as
+does every other path. The caller's side is `modcore.module.remote`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import inspect
-import traceback
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+import hmac
+from collections.abc import Awaitable, Callable
 
-import anyio
-import starlette
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import iterate_in_threadpool
+from starlette.types import Receive, Scope, Send
 
-import modcore.flow.batch
-from modcore._version import VERSION
+from modcore.errors import ServiceError
 from modcore.module import ModuleBase
-from modcore.module.remote import encoded
-from modcore.serve.errors import install_error_handlers
-from modcore.serve.guard import Guard
+from modcore.serve.service import http, logs
+from modcore.serve.service.calls import Runner
+from modcore.serve.service.checkpoint import CheckpointApi, engine_of, model_name_of
+from modcore.serve.service.endpoints import Endpoints
+from modcore.serve.service.http import CallerGone, Headers, Refused
+from modcore.serve.service.state import CAPACITY, ServiceState
+from modcore.serve.service.watch import stopped
 
-#: Where the frames come from that every call goes through.
-_PLUMBING = (
-    __file__,
-    inspect.getfile(ModuleBase),
-    inspect.getfile(modcore.flow.batch),
-    *(
-        str(Path(inspect.getfile(part)).parent)
-        for part in (anyio, asyncio, concurrent.futures, starlette)
-    ),
-)
-
-MAX_CALLS = 128  # that block a thread at the same time
+Page = Callable[[Scope, Headers, Receive, Send], Awaitable[None]]
 
 
-class CallBody(BaseModel):
-    """The arguments of a call."""
+class ModuleApp:
+    """The ASGI application that calls `module` for whoever has `token`.
 
-    model_config = ConfigDict(extra="forbid")
+    `name` is the service's; `capacity` the most calls at once. With `tells_tracebacks` a caller who asks for it
+    (``x-modcore-detail``) gets remote tracebacks: for a service that runs for its own handle alone.
+    Raises ServiceError for an empty token: an empty secret never means that nothing is checked.
+    """
 
-    args: list[Any] = Field(default_factory=list)
-    kwargs: dict[str, Any] = Field(default_factory=dict)
+    def __init__(
+        self,
+        module: ModuleBase,
+        token: str,
+        *,
+        name: str = "",
+        capacity: int = CAPACITY,
+        tells_tracebacks: bool = True,
+    ) -> None:
+        if not token:
+            raise ServiceError("A service needs a token; give it one that nobody can guess.")
+        self.module_name = type(module).__name__
+        self.name = name or module.name or type(module).__name__
+        self.state = ServiceState(capacity)
+        self.on_stop: Callable[[], None] = (
+            self.drain
+        )  # whoever runs the server puts its own end here
+        self._expected, self._lower = f"Bearer {token}".encode(), f"bearer {token}".encode()
+        self._runner = Runner(module, self.state)
+        self._endpoints = Endpoints(self._runner, tells_tracebacks=tells_tracebacks)
+        engine = engine_of(module)
+        self._checkpoint = CheckpointApi(engine, model_name_of(module, name)) if engine else None
+        self._open: dict[str, Page] = {"/health": self._health, "/readyz": self._ready}
+        self._pages: dict[str, tuple[str, Page]] = {
+            "/call": ("POST", self._endpoints.call),
+            "/stream": ("POST", self._endpoints.stream),
+            "/openapi.json": ("GET", self._openapi),
+            "/metrics": ("GET", self._metrics),
+            "/_modcore/stop": ("POST", self._stop),
+            "/_modcore/logs": ("GET", self._logs),
+        }
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names under which it speaks the OpenAI API."""
+        return (self._checkpoint.model_name,) if self._checkpoint else ()
 
-def create_module_app(module: ModuleBase, token: str | None) -> FastAPI:
-    """The ASGI application that calls `module`; every path but ``/health`` asks for `token`."""
-    app = FastAPI(title="modcore module", version=VERSION, docs_url=None, redoc_url=None)
-    app.state.module = module
-    app.add_api_route("/health", health)
-    app.add_api_route("/call", call, methods=["POST"], response_model=None)
-    app.add_api_route("/stream", stream, methods=["POST"], response_model=None)
-    install_error_handlers(app)
-    app.add_middleware(Guard, api_key=token, max_body_bytes=64 * 1024 * 1024)
-    return app
+    def drain(self) -> None:
+        """Take no more calls; those that run go on."""
+        self.state.is_draining = True
 
+    def end_calls(self) -> None:
+        """End what still runs: streams with an ``error`` event, calls with 503."""
+        self._runner.end(stopped)
+        if self._checkpoint is not None:
+            self._checkpoint.shut_down()
 
-async def health() -> dict[str, str]:
-    """Whether the service can answer."""
-    return {"status": "ok"}
-
-
-async def call(body: CallBody, request: Request) -> Response:
-    """Call the module; pieces of a generator are gathered into a list."""
-    _widen(request.app)
-    try:
-        result = await request.app.state.module.acall(*body.args, **body.kwargs)
-        if _is_stream(result):
-            result = [piece async for piece in _pieces(result)]
-        return Response(encoded({"result": result}), media_type="application/json")
-    except (Exception, SystemExit) as error:
-        return JSONResponse({"error": describe(error)}, 500)
-
-
-async def stream(body: CallBody, request: Request) -> StreamingResponse:
-    """Call the module; each piece is a server-sent event, the last one says ``done`` or ``error``."""
-    module = request.app.state.module
-    _widen(request.app)
-
-    async def events() -> AsyncIterator[bytes]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise ServiceError(f"A module service answers HTTP, not {scope['type']}.")
         try:
-            result = await module.acall(*body.args, **body.kwargs)
-            async for piece in _pieces(result if _is_stream(result) else iter([result])):
-                yield _event({"piece": piece})
-            yield _event({"done": True})
-        except (Exception, SystemExit) as error:
-            yield _event({"error": describe(error)})
+            await self._answer(scope, receive, send)
+        except Refused as refused:
+            await http.answer_refusal(send, refused)
+        except CallerGone:
+            pass
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        headers = dict(scope["headers"])
+        if path in self._open:
+            verb, page = "GET", self._open[path]
+        else:
+            self._verify_token(headers.get(b"authorization", b""))
+            verb, page = self._page(path)
+        if verb and method != verb and not (verb == "GET" and method == "HEAD"):
+            refusal = f"{path} is for {verb}."
+            raise Refused(405, "MethodNotAllowed", refusal, [(b"allow", verb.encode())])
+        await page(scope, headers, receive, send)
 
+    def _page(self, path: str) -> tuple[str, Page]:
+        if (known := self._pages.get(path)) is not None:
+            return known
+        if self._checkpoint is not None and path.startswith("/v1/"):
+            return "", self._v1
+        raise Refused(404, "NotFound", "There is nothing here; see /openapi.json.")
 
-def _widen(app: FastAPI) -> None:
-    """Let as many calls that block run at once as a busy service needs; asyncio's default is a few."""
-    if not getattr(app.state, "is_wide", False):
-        app.state.is_wide = True
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_CALLS))
+    def _verify_token(self, given: bytes) -> None:
+        if hmac.compare_digest(given, self._expected):
+            return
+        scheme, _, token = given.partition(b" ")
+        if not hmac.compare_digest(scheme.lower() + b" " + token.strip(), self._lower):
+            raise Refused(
+                401,
+                "Unauthorized",
+                "The token is missing or wrong; send it as `Authorization: Bearer TOKEN`.",
+                [(b"www-authenticate", b"Bearer")],
+            )
 
+    async def _health(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        await http.answer_value(send, {"status": "ok"})
 
-def describe(error: BaseException) -> dict[str, Any]:
-    """An error as it travels, the members of a group in it; the traceback is for who holds the token."""
-    described = {
-        "type": type(error).__qualname__,
-        "module": type(error).__module__,
-        "message": _message(error),
-        "traceback": _traceback(error),
-    }
-    if isinstance(error, BaseExceptionGroup):
-        return {**described, "exceptions": [describe(member) for member in error.exceptions]}
-    return described
+    async def _ready(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        if self.state.is_draining:
+            await http.answer_value(send, {"status": "draining"}, 503, [(b"retry-after", b"1")])
+        else:
+            await http.answer_value(send, {"status": "ready"})
 
+    async def _openapi(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        from modcore.serve.service.openapi import describe_service
 
-def _traceback(error: BaseException) -> str:
-    """The traceback from where the module was called: how the call got there helps nobody."""
-    told = traceback.TracebackException.from_exception(error)
-    own = [frame for frame in told.stack if not frame.filename.startswith(_PLUMBING)]
-    told.stack = traceback.StackSummary.from_list(own or told.stack)
-    return "".join(told.format())
+        page = await asyncio.to_thread(describe_service, self._runner.signature, self.name)
+        await http.answer_value(send, page)
 
+    async def _metrics(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        from modcore.serve.service.metrics import expose
 
-def _message(error: BaseException) -> str:
-    """What the error's class is to be made of again."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.message
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        accept = headers.get(b"accept", b"").decode("latin-1")
+        engine = self._checkpoint.metrics if self._checkpoint else None
+        text, kind = await asyncio.to_thread(expose, self.state, self.name, accept, engine)
+        await http.answer(send, 200, kind.encode(), text)
 
+    async def _stop(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        await http.answer_value(send, {"status": "draining"}, 202)
+        self.on_stop()
 
-def _is_stream(result: object) -> bool:
-    return inspect.isasyncgen(result) or isinstance(result, Iterator)
+    async def _logs(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        text = await asyncio.to_thread(logs.last_lines, scope["query_string"])
+        await http.answer(send, 200, b"text/plain; charset=utf-8", text)
 
-
-def _pieces(result: Any) -> AsyncIterator[Any]:
-    return result if inspect.isasyncgen(result) else iterate_in_threadpool(result)
-
-
-def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + encoded(data) + b"\n\n"
+    async def _v1(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        assert self._checkpoint is not None
+        with self._endpoints.placed():
+            await self._checkpoint.app(scope, receive, send)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from modcore.errors import InvalidRequest, ServiceError
+from modcore.serve.bounded_http import BoundedHttp
 
 GRACEFUL_SECONDS = 5  # that running answers get to finish once the server is told to end
 LAST_SECONDS = 2  # that their callers get to take the error which ends them then
@@ -61,29 +62,37 @@ def url_of(listener: socket.socket) -> str:
 
 
 def run(
-    app: FastAPI,
+    app: ASGIApp,
     listener: socket.socket,
     on_ready: Callable[[], None],
     on_overdue: Callable[[], None],
+    on_drain: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve `app` on `listener` until SIGTERM or SIGINT.
 
-    `on_ready` is called once it answers; `on_overdue` when answers still run some seconds after the
-    signal, and has to end them.
+    `on_ready` is called once it answers; `on_drain` when the signal has come; `on_overdue` when answers
+    still run some seconds later, and has to end them. None of them may block.
     """
-    config = uvicorn.Config(
+    Server(configured(app), on_ready, on_overdue, on_drain).run(sockets=[listener])
+
+
+def configured(app: ASGIApp) -> uvicorn.Config:
+    """How every server of ours runs: bounded requests, no websockets, no words about callers' mistakes."""
+    return uvicorn.Config(
         app,
-        log_level="warning",
+        http=BoundedHttp,
+        ws="none",
+        log_level="error",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody is asked who somebody else says he is
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS + 2 * LAST_SECONDS,
     )
-    _Server(config, on_ready, on_overdue).run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server, which ends with exit code 0 when it is told to end."""
 
     def __init__(
@@ -91,17 +100,21 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         on_ready: Callable[[], None],
         on_overdue: Callable[[], None],
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
+        self._on_drain = on_drain
         self._on_ready = on_ready
         self._on_overdue = on_overdue
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that it answers, once it does."""
         await super().startup(sockets)
         self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Signals end the server, and nothing else does."""
         # uvicorn's own raises the signal again in the end, so the process would die of it.
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -109,7 +122,9 @@ class _Server(uvicorn.Server):
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
         super().handle_exit(sig, frame)
+        self._on_drain()
         loop = asyncio.get_running_loop()
         loop.call_later(GRACEFUL_SECONDS, self._on_overdue)
         loop.call_later(GRACEFUL_SECONDS + LAST_SECONDS, self._hang_up)

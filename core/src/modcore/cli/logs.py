@@ -1,0 +1,59 @@
+"""``modcore logs NAME``: what a service has printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+
+from modcore.cli.joining import add_gateway_option, used_gateway
+from modcore.cli.text import printable, warn
+from modcore.errors import InvalidRequest
+from modcore.plugins.commands import Command
+
+MAX_LINES = 1_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("name", metavar="NAME", help="the service's name")
+    parser.add_argument(
+        "-n", "--lines", metavar="N", type=int, default=100, help="how many lines (default: 100)"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is printed")
+    parser.add_argument("--replica", metavar="N", type=int, help="only this replica")
+    add_gateway_option(parser, "where to look for it")
+    parser.add_argument("--json", action="store_true", help="print each line as a JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the last lines, and with --follow what comes, until Ctrl-C."""
+    from modcore.deploy.inventory import Inventory
+    from modcore.deploy.log_sources import follow, last, log_sources
+    from modcore.gateway.instance import verify_service_name
+
+    name = verify_service_name(args.name)
+    if not 0 <= args.lines <= MAX_LINES:
+        raise InvalidRequest(f"{args.lines} is not between 0 and {MAX_LINES}.", param="lines")
+    inventory = Inventory(used_gateway(args))
+    sources = log_sources(name, inventory)
+    warn(inventory.trouble)
+    if args.replica is not None:
+        sources = [source for source in sources if source.replica == args.replica]
+    if not sources:
+        raise inventory.unknown(name)
+    _print(args, last(sources, args.lines))
+    if args.follow:
+        _print(args, follow(sources))
+    return 0
+
+
+def _print(args: argparse.Namespace, lines: Iterable[tuple[str, str]]) -> None:
+    for label, line in lines:
+        if args.json:
+            print(json.dumps({"instance": label, "line": line}), flush=True)
+        else:
+            print(f"{label}: {printable(line)}", flush=True)
+
+
+COMMAND = Command("logs", "Show what a service has printed.", add_arguments, run)

@@ -1,0 +1,133 @@
+"""One call that may be tried at several instances: which is next, and when it is enough.
+
+Where a call has not begun (no connection, an instance that drains or is full), it goes elsewhere, whatever the
+module does; one that died without a byte of an answer only when the module is idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from modcore.errors import ServiceError
+from modcore.gateway.balancer import Balancer, Lease, NoInstance
+from modcore.gateway.instance import Instance
+from modcore.module.remote import DeadlineExceeded, Died, NotBegun
+
+#: Seconds that a call without a deadline waits for the first instance of a service: its module may be large.
+FIRST_SECONDS = 300.0
+#: Seconds that it waits for one to come back when all have gone.
+AGAIN_SECONDS = 15.0
+#: How often a call may die: what kills the instances that it comes to shall not kill them all.
+MAX_DEATHS = 3
+_PAUSE = 0.02  # seconds before looking again
+
+
+class Attempts:
+    """The attempts at one call, which may take `seconds` (None: for ever) to the end of its answer.
+
+    Each is made in a ``with`` block of the whole, which keeps what it fails with when another is to follow::
+
+        while True:
+            instance = attempts.instance()
+            with attempts:
+                return at(instance)
+
+    `has_served` says that somebody was there before, `is_hopeless` that nobody will come (back). `begun` is
+    for streams: after the first piece nothing is tried again.
+    """
+
+    def __init__(
+        self,
+        balancer: Balancer,
+        seconds: float | None,
+        *,
+        idempotent: bool,
+        has_served: bool,
+        is_hopeless: Callable[[], bool],
+    ) -> None:
+        self._balancer, self._seconds, self._idempotent = balancer, seconds, idempotent
+        self._has_served, self._is_hopeless = has_served, is_hopeless
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._tried: tuple[str, ...] = ()
+        self._error: ServiceError | None = None
+        self._deaths = 0
+        self._patient_until: float | None = None
+        self._lease: Lease | None = None
+        self.begun = False
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left for the call; None without a deadline."""
+        if self._end is None or (self._error is None and self._patient_until is None):
+            return self._seconds  # nothing has taken any time yet
+        return max(self._end - time.monotonic(), 0.001)
+
+    def instance(self) -> Instance:
+        """The instance to try now; waits for one where that is of use."""
+        while (lease := self._next()) is None:
+            time.sleep(_PAUSE)
+        return lease.instance
+
+    async def ainstance(self) -> Instance:
+        """As `instance`, for asyncio."""
+        while (lease := self._next()) is None:
+            await asyncio.sleep(_PAUSE)
+        return lease.instance
+
+    def __enter__(self) -> None:
+        """The attempt at the instance that was named last."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return False
+        if not isinstance(error, (NotBegun, Died)):
+            lease.release() if error is not None else lease.succeeded()
+            return False
+        if isinstance(error, NotBegun) and error.state != "refused":
+            lease.release()  # one that is full or about to end is in reach
+        else:
+            lease.failed()
+        self._tried += (lease.instance.id,)
+        self._error, self._has_served = error, True
+        return self._may_follow(error)
+
+    def _may_follow(self, error: NotBegun | Died) -> bool:
+        """Whether another attempt may follow one that ended with `error`."""
+        if isinstance(error, NotBegun):
+            return not self.begun
+        self._deaths += 1
+        return not error.answered and self._idempotent and self._deaths <= MAX_DEATHS
+
+    def _next(self) -> Lease | None:
+        """A place at an instance that has not been tried, None where one is to be waited for.
+
+        Raises what the last one tried has said when nobody is left and waiting is of no use.
+        """
+        try:
+            self._lease = self._balancer.pick(self._tried)
+        except NoInstance as nobody:
+            self._verify_patience(self._error or nobody)
+            self._tried = ()  # who has refused may be back
+        return self._lease
+
+    def _verify_patience(self, error: ServiceError) -> None:
+        """Raise `error` or DeadlineExceeded unless there is time to wait for somebody."""
+        now = time.monotonic()
+        if self._end is not None and now >= self._end:
+            raise DeadlineExceeded(
+                f"no instance took the call within {self._seconds:g} s: {error}"
+            ) from error
+        if self._patient_until is None:
+            self._patient_until = now + (AGAIN_SECONDS if self._has_served else FIRST_SECONDS)
+        is_full = isinstance(error, NotBegun) and error.state == "busy"
+        if is_full or now >= self._patient_until or self._is_hopeless():
+            raise error
