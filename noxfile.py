@@ -15,10 +15,13 @@ nox.options.error_on_missing_interpreters = True
 ROOT = Path(__file__).parent
 CONSTRAINTS = str(ROOT / "constraints.txt")
 CORE = "./core[bench,serve,train]"
-PLUGINS = sorted(
+#: Ray is large: only the session `ray` needs it, elsewhere its plugin is installed without it.
+RAY = "./plugins/modcore-ray"
+ALL_PLUGINS = sorted(
     f"./{path.parent.relative_to(ROOT)}" for path in ROOT.glob("plugins/*/pyproject.toml")
 )
-SOURCES = ["core/src", *(f"{plugin}/src" for plugin in PLUGINS)]
+PLUGINS = [plugin for plugin in ALL_PLUGINS if plugin != RAY]
+SOURCES = ["core/src", *(f"{plugin}/src" for plugin in ALL_PLUGINS)]
 TEST_TOOLS = [
     "hypothesis",
     "openai",
@@ -36,6 +39,12 @@ def install(session: nox.Session, *packages: str) -> None:
     session.install("--constraint", CONSTRAINTS, *packages)
 
 
+def install_for_tests(session: nox.Session) -> None:
+    """Everything but Ray."""
+    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    session.install("--no-deps", RAY)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Install everything and run `modcore demo`."""
@@ -46,28 +55,37 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the fast test suite."""
-    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    install_for_tests(session)
     session.run("pytest", "-m", "not slow and not fault", *session.posargs)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
     """Run the tests that break things on purpose, or ask a lot."""
-    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    install_for_tests(session)
     session.run("pytest", "-m", "fault", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that take long."""
-    install(session, CORE, *PLUGINS, *TEST_TOOLS)
+    """Run the tests that take long; those that need Ray are skipped: see the session `ray`."""
+    install_for_tests(session)
     session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Run the tests of modcore-ray on a real Ray on this machine."""
+    install(session, CORE, RAY, *TEST_TOOLS)
+    places = ["tests/unit/ray_launcher", "tests/integration/ray_launcher"]
+    session.run("pytest", *places, *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format, and that imports point one way."""
     install(session, "ruff", "import-linter", "./core", *PLUGINS)
+    session.install("--no-deps", RAY)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -87,7 +105,7 @@ def build(session: nox.Session) -> None:
     place = Path(session.create_tmp())
     wheels, clean = place / "wheels", place / "clean"
     shutil.rmtree(wheels, ignore_errors=True)
-    for project in ["./core", *PLUGINS]:
+    for project in ["./core", *ALL_PLUGINS]:
         session.run("python", "-m", "build", "--no-isolation", "--outdir", str(wheels), project)
     session.run("python", "-m", "virtualenv", "--clear", "--quiet", str(clean))
     python = str(clean / "bin" / "python")

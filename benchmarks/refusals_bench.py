@@ -46,6 +46,56 @@ def biases(count: int) -> bytes:
     return b'{"prompt":"a","logit_bias":{' + entries.encode() + b"}}"
 
 
+#: Schemas that nothing can follow, and schemas that would take seconds, hours or gigabytes to compile.
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "a schema that refers to itself": {"$ref": "#"},
+    "... of no value at all": {"enum": []},
+    "... of a string that is a number": {"allOf": [{"type": "string"}, {"type": "number"}]},
+    "... of a whole number from 3 to 1": {"type": "integer", "minimum": 3, "maximum": 1},
+    "... of no character": {"type": "string", "pattern": "[^\\x00-\\U0010FFFF]"},
+    "... with a multipleOf of 1,000,003": {"type": "integer", "multipleOf": 1_000_003},
+    "... with two, 997 and 991": {
+        "type": "integer",
+        "allOf": [{"multipleOf": 997}, {"multipleOf": 991}],
+    },
+    "... with 20 patterns in an allOf": {
+        "type": "string",
+        "allOf": [{"pattern": f".*{chr(97 + i)}.*{i}"} for i in range(20)],
+    },
+    "... with 500 patternProperties": {
+        "type": "object",
+        "patternProperties": {f"^k{i}[a-z]*$": {} for i in range(500)},
+    },
+    "... with a pattern of 60,000": {"type": "string", "pattern": "^" + "a?" * 30_000 + "$"},
+    "... with 400 branches of 400 properties": {
+        "type": "object",
+        "properties": {f"p{i}": {} for i in range(400)},
+        "anyOf": [{} for _ in range(400)],
+    },
+    "... with definitions that double": {
+        "$ref": "#/$defs/d0",
+        "$defs": {
+            f"d{i}": {
+                "properties": {
+                    name: {
+                        "allOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"properties": {f"{name}{i}": {}}}]
+                    }
+                    for name in "ab"
+                }
+            }
+            for i in range(60)
+        }
+        | {"d60": {"type": "object"}},
+    },
+}
+EXPRESSIONS = {
+    "an expression that counts to 900³": "((a{900}){900}){900}",
+    "... of 2,000 .*": ".*" * 2000 + "a",
+    "... of 2,000 a?": "a?" * 2000 + "b",
+    "... of no character": "[^\\x00-\\x{10FFFF}]",
+}
+
+
 def rows() -> list[Row]:
     described = {"name": "x", "schema": {"type": "nonsense"}}
     return [
@@ -55,6 +105,8 @@ def rows() -> list[Row]:
             body(response_format={"type": "json_schema", "json_schema": described}),
         ),
         Row("an expression that does not compile", body(regex="(a")),
+        *(Row(name, body(json_schema=schema)) for name, schema in SCHEMAS.items()),
+        *(Row(name, body(regex=regex)) for name, regex in EXPRESSIONS.items()),
         Row("100,000 stop strings", body(stop=["stop"] * 10**5)),
         Row("n = 10^9", body(n=10**9)),
         Row("max_tokens = 10^12", body(max_tokens=10**12)),

@@ -18,12 +18,12 @@ CORES_OWN = [
         "dist": "modcore",
         "version": VERSION,
         "group": group,
-        "id": id,
+        "id": name,
         "target": target,
         "status": "ok",
         "error": None,
     }
-    for group, id, target in (
+    for group, name, target in (
         ("modcore.gateways", "memory", "modcore.gateway.memory:MemoryGateway"),
         ("modcore.gateways", "sqlite", "modcore.gateway.sqlite:SqliteGateway"),
         ("modcore.launchers", "local", "modcore.deploy.local:LocalLauncher"),

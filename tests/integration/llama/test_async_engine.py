@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from grammars import EXPLOSIVE
 from modcore.engine import Answer, AsyncEngine, Engine, SamplingParams
 from modcore.errors import EngineBusy, EngineClosed, InvalidRequest
 
@@ -206,3 +207,43 @@ async def test_text_that_no_context_can_hold_is_refused_before_it_is_tokenized(
     running.engine.tokenizer.longest_token = 20
     with pytest.raises(InvalidRequest, match="3000000 characters"):
         await running.submit("ab " * 1_000_000, GREEDY)
+
+
+def endless(number: int) -> SamplingParams:
+    """A schema that takes as long to refuse as any."""
+    schema = {**EXPLOSIVE["a large prime"], "description": str(number)}
+    return SamplingParams(json_schema=schema)
+
+
+async def test_endless_schemas_hold_up_nobody_else(running: AsyncEngine) -> None:
+    known = SamplingParams(regex="[ab]{3}", max_tokens=4)
+    await read(await running.submit("the", known))
+    refused = [asyncio.create_task(running.submit("the", endless(i))) for i in range(40)]
+    await asyncio.sleep(0)
+    assert await read(await running.submit("the", GREEDY))
+    assert len(await read(await running.submit("the", known))) == 3
+    assert sum(task.done() for task in refused) < len(refused)
+    outcomes = await asyncio.gather(*refused, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {InvalidRequest}
+
+
+async def test_requests_in_preparation_count_as_those_who_wait(text_checkpoint: Path) -> None:
+    engine = AsyncEngine(Engine.from_pretrained(text_checkpoint), max_waiting=4)
+    many = [asyncio.create_task(engine.submit("the", endless(i))) for i in range(9)]
+    outcomes = await asyncio.gather(*many, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [InvalidRequest] * 4 + [EngineBusy] * 5
+    await read(await engine.submit("the", GREEDY))
+    await asyncio.to_thread(engine.close)
+
+
+async def test_shutting_down_does_not_wait_for_what_is_to_be_compiled(
+    text_checkpoint: Path,
+) -> None:
+    engine = AsyncEngine(Engine.from_pretrained(text_checkpoint))
+    many = [asyncio.create_task(engine.submit("the", endless(i))) for i in range(200)]
+    await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.to_thread(engine.close)
+    outcomes = await asyncio.gather(*many, return_exceptions=True)
+    kinds = [type(outcome) for outcome in outcomes]
+    assert set(kinds) == {InvalidRequest, EngineClosed}
+    assert kinds.count(EngineClosed) > 100

@@ -16,7 +16,13 @@ import torch
 
 from checkpoints import llama_config, reference
 from modcore.engine import Engine, SamplingParams
-from modcore.errors import CheckpointError, InvalidRequest, ModcoreError, ModelNotServed
+from modcore.errors import (
+    CheckpointError,
+    EngineClosed,
+    InvalidRequest,
+    ModcoreError,
+    ModelNotServed,
+)
 
 GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
 
@@ -253,6 +259,35 @@ def test_ids_of_other_libraries_are_taken(engine: Engine) -> None:
         assert torch.equal(engine.logits(ids), expected)
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [numpy.array([5, 6, 7]), torch.tensor([5, 6, 7]), list(torch.tensor([5, 6, 7]))],
+    ids=["array", "tensor", "scalars"],
+)
+def test_an_array_of_ids_is_one_prompt_and_an_element_of_several(engine: Engine, ids: Any) -> None:
+    expected = engine.generate([5, 6, 7], GREEDY)[0].token_ids
+    assert [each.token_ids for each in engine.generate(ids, GREEDY)] == [expected]
+    assert [each.token_ids for each in engine.generate([ids, ids], GREEDY)] == [expected] * 2
+
+
+@pytest.mark.parametrize("prompt", [None, 5, b"text", {"role": "user"}, [{5, 6}], iter([[5]])])
+def test_what_is_no_prompt_is_refused_by_its_kind(engine: Engine, prompt: Any) -> None:
+    with pytest.raises(InvalidRequest, match="list of token ids or a list of messages, not"):
+        engine.generate(prompt, GREEDY)
+
+
+def test_params_of_another_kind_are_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match="give SamplingParams"):
+        engine.generate("the", {"max_tokens": 3})  # type: ignore[arg-type]
+
+
+def test_min_tokens_that_cannot_be_reached_are_refused_with_the_numbers(engine: Engine) -> None:
+    room = engine.max_length - 3
+    with pytest.raises(InvalidRequest, match=f"leaves room for {room}") as caught:
+        engine.generate([5, 6, 7], SamplingParams(max_tokens=None, min_tokens=room + 1))
+    assert caught.value.param == "min_tokens"
+
+
 def test_tap_at_no_point_is_refused_with_the_near_one(engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match=r"did you mean 'layers\.0\.attn_out'"):
         engine.logits([5], taps={"layers.0.attnout": torch.zeros_like})
@@ -386,3 +421,17 @@ def test_expression_that_does_not_compile_is_refused_before_anything_runs(
     engine = Engine.from_pretrained(text_checkpoint)
     with pytest.raises(InvalidRequest, match="regex cannot be compiled"):
         engine.generate("the", SamplingParams(regex="[ab"))
+
+
+def test_closing_ends_the_process_that_tries_schemas(text_checkpoint: Path) -> None:
+    with Engine.from_pretrained(text_checkpoint) as engine:
+        engine.generate("the", GREEDY)
+        assert engine.preparer._trials._helper is None  # nobody has needed it
+        params = SamplingParams(json_schema={"type": "number", "multipleOf": 0.01}, max_tokens=2)
+        engine.generate("the", params)
+        helper = engine.preparer._trials._helper
+        assert helper is not None
+        assert helper.is_alive
+    assert not helper.is_alive
+    with pytest.raises(EngineClosed):
+        engine.prepare("the", SamplingParams(regex="a{3}"))

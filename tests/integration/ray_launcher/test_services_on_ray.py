@@ -88,7 +88,7 @@ def test_actor_that_is_killed_comes_back_and_its_service_with_it(app: Path, depl
     wait_until(lambda: service.url not in ("", url))
     assert call(service)[0] != first
     wait_until(lambda: not psutil.pid_exists(first))
-    assert service.poll() is None
+    assert service.poll() is None and service.restarts == 1
 
 
 def test_actor_that_may_not_come_back_is_told_as_ended(app: Path, deploy: Any) -> None:
@@ -145,7 +145,7 @@ def test_what_is_not_free_is_waited_for_and_no_longer_than_said(
     cores = ray.cluster_resources()["CPU"]
     deploy(spec(app))
     monkeypatch.setenv("MODCORE_RAY_PLACEMENT_TIMEOUT", "1")
-    with pytest.raises(ServiceError, match="not free within 1 s.*end another service"):
+    with pytest.raises(ServiceError, match=r"not free within 1 s.*end another service"):
         deploy(spec(app, replica=1, resources=Resources(cpus=cores)))
     wait_until(lambda: ray.available_resources().get("CPU") == cores - 0.5)
 

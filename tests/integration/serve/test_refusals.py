@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from grammars import EXPLOSIVE, EXPLOSIVE_REGEX, HONEST, UNSATISFIABLE
 from servers import ServerProcess, samples_of
 
 MOST_SECONDS = 0.5  # on a machine that is busy; benchmarks/refusals_bench.py measures it
@@ -42,6 +43,11 @@ REFUSED = {
         "response_format",
     ),
     "regex that does not compile": (body(regex="(a"), "regex"),
+    **{
+        f"schema: {name}": (body(json_schema=schema), "json_schema")
+        for name, schema in {**UNSATISFIABLE, **EXPLOSIVE}.items()
+    },
+    **{f"regex: {name}": (body(regex=regex), "regex") for name, regex in EXPLOSIVE_REGEX.items()},
     "schema of a megabyte": (body(json_schema={"enum": ["a" * 99] * 10_000}), "json_schema"),
     "100,000 stop strings": (body(stop=["stop"] * 10**5), "stop"),
     "100,000 stop numbers": (body(stop=[7] * 10**5), "stop"),
@@ -103,6 +109,14 @@ def test_absurd_request_is_400_at_once(server: ServerProcess, name: str) -> None
     print(f"{name}: {statistics.median(times) * 1e3:.1f} ms")
     assert statistics.median(times) < MOST_SECONDS
     assert samples_of(server)["num_requests_running", ""] == 0
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_schema_that_has_to_be_tried_is_answered(server: ServerProcess, name: str) -> None:
+    with connect(server) as connection:
+        data = body(json_schema=HONEST[name], max_tokens=2)
+        connection.sendall(head_of(len(data)) + data)
+        assert answer_of(connection)[0] == 200
 
 
 def test_body_over_the_cap_is_413_before_it_is_sent(server: ServerProcess) -> None:

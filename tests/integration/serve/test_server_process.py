@@ -279,3 +279,35 @@ def test_signal_ends_the_server_although_a_caller_does_not_read(
             caller.recv(100)
             assert server.stop() == 0
         assert "Traceback" not in "".join(server.errors)
+
+
+def children_of(pid: int) -> set[int]:
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(each) for path in lists for each in path.read_text().split()}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_process_that_tries_schemas_is_there_from_the_start_and_ends_with_the_server(
+    serve: Serve, text_checkpoint: Path, how: int
+) -> None:
+    with serve(str(text_checkpoint)) as server:
+        [helper] = children_of(server.process.pid)
+        asked = {"prompt": "the", "json_schema": {"type": "integer", "multipleOf": 1_000_003}}
+        status, answer = ask(server, body=json.dumps(asked).encode())
+        assert (status, answer["error"]["param"]) == (400, "json_schema")
+        os.kill(helper, signal.SIGKILL)
+        assert ask(server, body=json.dumps(asked).encode())[0] == 400
+        [another] = children_of(server.process.pid)
+        assert another != helper
+        server.stop(how)
+        deadline = time.monotonic() + 10
+        while is_running(another):
+            assert time.monotonic() < deadline, "it outlived the server"
+            time.sleep(0.01)

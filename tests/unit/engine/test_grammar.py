@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from checkpoints import train_tokenizer
+from grammars import EXPLOSIVE, EXPLOSIVE_REGEX, HONEST, UNSATISFIABLE
 from modcore.engine import SamplingParams
 from modcore.engine.sampling import GrammarCompiler, SamplingState, sample
 from modcore.errors import InvalidRequest, StepFailed
@@ -209,31 +210,64 @@ def test_what_does_not_compile_is_refused_at_once(
     assert len(str(caught.value)) < 350
 
 
+@pytest.mark.parametrize("schema", UNSATISFIABLE.values(), ids=UNSATISFIABLE)
+def test_schema_that_nothing_follows_is_refused(compiler: GrammarCompiler, schema: Any) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be compiled") as caught:
+        compiler.compile(SamplingParams(json_schema=schema))
+    assert caught.value.param == "json_schema"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("json_schema", {"type": "integer", "multipleOf": 1_000_003}),
-        ("json_schema", {"type": "integer", "allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}),
-        (
-            "json_schema",
-            {"type": "string", "allOf": [{"pattern": f".*{chr(97 + i)}.*{i}"} for i in range(20)]},
-        ),
-        ("regex", "(a|b)*a(a|b){900}"),
-        ("regex", "((a?){200}a{200}|.*){50}b"),
-        ("regex", ".*" * 500 + "a"),
+        *(("json_schema", schema) for schema in EXPLOSIVE.values()),
+        *(("regex", regex) for regex in EXPLOSIVE_REGEX.values()),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=[*EXPLOSIVE, *EXPLOSIVE_REGEX],
 )
-def test_what_explodes_is_stopped(compiler: GrammarCompiler, name: str, value: Any) -> None:
-    start = time.monotonic()
-    params = SamplingParams(**{name: value})
-    try:
-        constraint = compiler.compile(params)
-        state = SamplingState(params, [1], VOCAB, (), constraint)
-        sample(torch.zeros(1, VOCAB), [state])
-    except InvalidRequest as error:
-        assert error.param == name
-    assert time.monotonic() - start < 10
+def test_what_explodes_is_refused_and_says_what_to_do(
+    compiler: GrammarCompiler, name: str, value: Any
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"28 ms of processor time.* leave some out") as caught:
+        compiler.compile(SamplingParams(**{name: value}))
+    assert caught.value.param == name
+    assert len(str(caught.value)) < 350
+
+
+@pytest.mark.parametrize("schema", HONEST.values(), ids=HONEST)
+def test_honest_schema_compiles(compiler: GrammarCompiler, schema: Any) -> None:
+    assert compiler.compile(SamplingParams(json_schema=schema)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("regex", "(a|b)*a(a|b){900}"), ("regex", "((a?){200}a{200}|.*){50}b")],
+    ids=str,
+)
+def test_what_grows_as_it_is_followed_does_not_hold_up_the_first_step(
+    compiler: GrammarCompiler, tokenizer: Any, name: str, value: Any
+) -> None:
+    [state] = states(compiler, tokenizer, 1, **{name: value})
+    start = time.thread_time()
+    assert sample(torch.zeros(1, VOCAB), [state]).errors == [None]
+    assert time.thread_time() - start < 0.5
+
+
+def test_only_tokens_that_the_model_has_can_come_first(tokenizer: Any) -> None:
+    width = _token("b") + 1  # the bytes of "é" come behind those of ASCII
+    compiler = GrammarCompiler(tokenizer, width, {tokenizer.eos_token_id})
+    with pytest.raises(InvalidRequest, match="no answer can begin"):
+        compiler.compile(SamplingParams(regex="[éö]+"))
+
+
+def test_dead_end_that_is_met_later_is_a_named_error(tokenizer: Any) -> None:
+    width = _token("b") + 1
+    compiler = GrammarCompiler(tokenizer, width, {tokenizer.eos_token_id})
+    params = SamplingParams(regex="[ab][éö]+")
+    state = SamplingState(params, [1], width, (), compiler.compile(params))
+    state.accept(_token("a"))
+    [error] = sample(torch.zeros(1, width), [state]).errors
+    assert "No token is left" in str(error)
 
 
 def test_suspicious_schema_that_compiles_is_served(

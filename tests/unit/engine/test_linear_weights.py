@@ -12,6 +12,7 @@ from torch.nn import functional
 from modcore.engine.kernels.cpu import CpuKernels
 from modcore.engine.kernels.huge_pages import HugePages
 from modcore.engine.kernels.linear import PlainLinear, RowTable
+from modcore.engine.kernels.linear.base import rounded_rows
 from modcore.engine.kernels.linear.int4 import Int4Linear, _Scratch
 from modcore.engine.kernels.linear.int8 import Int8Linear, Int8WeightOnlyLinear
 from modcore.engine.kernels.linear.packed import PackedLinear, packed_range
@@ -168,3 +169,18 @@ def test_weights_get_huge_pages_where_the_machine_has_them() -> None:
 def huge_bytes() -> int:
     lines = Path("/proc/self/smaps").read_text().splitlines()
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("AnonHuge"))
+
+
+def test_many_numbers_of_rows_are_few_shapes_to_the_library_below() -> None:
+    shapes = {rounded_rows(rows) for rows in range(1, 2049)}
+    assert len(shapes) < 80
+    assert all(rows <= rounded_rows(rows) <= rows * 9 / 8 for rows in range(1, 2049))
+
+
+@pytest.mark.parametrize("linear_format", ["exact", "int8", "int4"])
+def test_a_product_of_any_number_of_rows_has_that_many(linear_format: str) -> None:
+    linear = CpuKernels().pack_linear(torch.randn(128, 64).bfloat16(), None, linear_format)
+    x = torch.randn(130, 64).bfloat16()
+    whole = linear(x)
+    assert whole.shape == (130, 128)
+    torch.testing.assert_close(linear(x[:117]), whole[:117], rtol=2e-2, atol=1e-1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +23,7 @@ from modcore.gateway.directory import Directory, shared_directory
 from modcore.gateway.instance import Instance
 from modcore.gateway.memory import MemoryGateway, MemoryStore
 from modcore.gateway.preservation import Doubts
+from modcore.gateway.probe import AT_ONCE, answering
 from modcore.gateway.reading import Known
 from modcore.gateway.secret import cluster_key
 from modcore.gateway.snapshot_file import SnapshotFile
@@ -295,6 +299,32 @@ def test_a_doubt_remains_until_it_is_settled() -> None:
     assert set(doubts.raised(known(one, two), known(one))) == {"i2"}  # half of it, and doubted
     assert doubts.settled(known(two)) == {}
     assert doubts.raised(known(one, two), known(one)) == {}
+
+
+def test_one_that_answers_drop_by_drop_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx-a: ")
+                while not asked.wait(0.1):
+                    connection.sendall(b".")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        slow = instance(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        started = time.monotonic()
+        assert answering([slow]) == set()
+        assert time.monotonic() - started < 2
+        asked.set()
+        thread.join()
+
+
+def test_no_more_are_asked_at_once_than_can_be_and_the_others_stay() -> None:
+    many = [instance(number=n, url=f"http://127.0.0.1:{CLOSED_PORT}") for n in range(AT_ONCE + 8)]
+    assert len(answering(many)) == 8
 
 
 # A new process

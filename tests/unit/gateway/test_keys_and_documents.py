@@ -101,6 +101,19 @@ def test_sqlite_when_no_key_is_given_makes_one_and_keeps_it(state: Path) -> None
     assert (state / "cluster.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_key_that_another_process_makes_meanwhile_is_the_one(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another_is_quicker(_: int) -> str:
+        (state / "cluster.key").write_text(SECRET)
+        (state / "cluster.key").chmod(0o600)
+        return "too late, this one is"
+
+    monkeypatch.setattr(modcore.gateway.secret.secrets, "token_urlsafe", another_is_quicker)
+    assert cluster_key("sqlite:///x.db").secret == SECRET
+    assert [file.name for file in state.iterdir()] == ["cluster.key"]
+
+
 def test_memory_when_no_key_is_given_has_one_of_the_process(state: Path) -> None:
     assert cluster_key("memory://").secret == cluster_key("memory://x").secret
     assert not state.exists()

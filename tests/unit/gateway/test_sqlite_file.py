@@ -211,6 +211,14 @@ def test_a_file_when_deleted_in_use_is_made_anew(path: Path) -> None:
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_a_machine_that_has_no_name_for_its_boot_forgets_what_is_from_another(path: Path) -> None:
+    now = [1000.0]
+    gateway = SqliteGateway(f"sqlite:///{path}", clock=lambda: now[0], boot="")
+    gateway.register(ENTRY, 6)
+    now[0] = 10.0
+    assert gateway.resolve() == [] and not gateway.heartbeat(ENTRY, 6)
+
+
 def test_rows_that_no_gateway_wrote_when_resolved_do_no_harm(path: Path) -> None:
     gateway = opened(path)
     gateway.register(ENTRY, 60)

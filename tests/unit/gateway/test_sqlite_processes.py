@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -131,6 +133,38 @@ sys.exit(0 if met else 1)
     gateway = SqliteGateway(url)
     assert len(gateway.resolve()) == 4
     gateway.register(ENTRY, 60)
+
+
+def test_a_deleted_file_when_a_process_still_has_it_open_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "services.db"
+    url = f"sqlite:///{path}"
+    code = """
+gateway = SqliteGateway(url)
+for _ in range(50):
+    gateway.register(entry, 60)
+print("open", flush=True)
+sys.stdin.readline()
+gateway.close()
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+    process = start(code, url, 1)
+    go([process])
+    assert process.stdout and process.stdout.readline() == "open\n"
+    path.unlink()
+    gateway = SqliteGateway(url)
+    for number in range(2, 10):
+        gateway.register(instance(number=number).entry(KEY), 60)
+    go([process])
+    assert process.stdout.readline() == "closed\n"  # which tidies up, and not in the new file
+
+    gateway.register(ENTRY, 60)
+    gateway.close()
+    assert len(SqliteGateway(url).resolve()) == 9
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    go([process])
+    assert end(process) == 0
 
 
 def test_a_forked_child_when_it_uses_the_gateway_opens_the_file_for_itself(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ import sys
 
 import pytest
 
+import modcore
 from modcore.deploy.handover import Handover
 from modcore.errors import InvalidRequest, ServiceError
 from modcore.plugins import PluginManager, ServiceSpec
 from modcore.plugins.records import Resources
 from modcore_ray.actor import on_node
+from modcore_ray.existing_ray import verify_address_guarded
 from modcore_ray.launcher import RayLauncher, placed, verify_importable
-from modcore_ray.listening import is_loopback
+from modcore_ray.listening import is_loopback, verify_reachable
 from modcore_ray.placement import actor_options, placement_timeout, shortage
 
 GIB = 2**30
@@ -38,6 +40,23 @@ def test_pickled_module_is_refused_with_the_way_out() -> None:
     payload = Handover(token="t" * 32, module=b"\x80\x05pickled").to_bytes()
     with pytest.raises(ServiceError, match=r"poet.*modcore deploy app\.py:module --launcher ray"):
         RayLauncher(secret_payload=payload).launch(spec())
+
+
+def test_server_module_that_would_be_pickled_is_refused_so() -> None:
+    with pytest.raises(ServiceError, match="nothing pickled is sent over a network"):
+        modcore.ServerModule(lambda text: text, launcher="ray").start()
+
+
+def test_ray_that_others_reach_gets_no_secrets_without_a_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    verify_address_guarded("127.0.0.1:6379")
+    verify_address_guarded("[::1]:6379")
+    with pytest.raises(ServiceError, match=r"10\.0\.0\.1:6379.*RAY_AUTH_MODE=token"):
+        verify_address_guarded("10.0.0.1:6379")
+    monkeypatch.setenv("MODCORE_INSECURE_RAY", "1")
+    verify_address_guarded("10.0.0.1:6379")
 
 
 def test_handover_without_a_module_and_none_at_all_are_taken() -> None:
@@ -85,6 +104,13 @@ def test_service_listens_on_its_node_s_address_only_where_that_is_allowed(
 ) -> None:
     there = on_node(spec(environment={"MODCORE_ALLOWED_NETWORKS": networks}), node)
     assert there.command == spec().command + hosts
+
+
+def test_service_that_only_its_own_node_reaches_is_told_what_is_missing() -> None:
+    verify_reachable("poet", "http://127.0.0.1:80", "127.0.0.1", "127.0.0.1")
+    verify_reachable("poet", "http://10.0.0.7:80", "10.0.0.7", "10.0.0.1")
+    with pytest.raises(ServiceError, match=r"MODCORE_ALLOWED_NETWORKS.*10\.0\.0\.0/24"):
+        verify_reachable("poet", "http://127.0.0.1:80", "10.0.0.7", "10.0.0.1")
 
 
 def test_restarts_without_end_are_so_on_the_node_too() -> None:

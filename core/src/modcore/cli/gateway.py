@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from modcore.cli.api_key import add_api_key_options, api_key, verify_key_for
-from modcore.cli.gateway_option import add_gateway_option, gateway_of
+from modcore.cli.joining import add_gateway_option, used_gateway
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add_gateway_option(parser)
+    add_gateway_option(parser, "where the services are registered")
     add(
         "--host",
         default="127.0.0.1",
@@ -108,7 +108,7 @@ def _registry(args: argparse.Namespace) -> tuple[str, Directory, str]:
     from modcore.gateway.directory import shared_directory
     from modcore.gateway.secret import cluster_key
 
-    url = gateway_of(args)
+    url = used_gateway(args)
     if url is None:
         raise InvalidRequest(
             "there is no gateway; name the one that the services register in, here or in MODCORE_GATEWAY.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 from modcore.cli.api_key import add_api_key_options, api_key, verify_key_for
 from modcore.cli.engine_options import add_engine_options, build_engine
-from modcore.cli.gateway_option import add_gateway_option, gateway_of
+from modcore.cli.joining import add_gateway_option, service_name, used_gateway
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-name", metavar="NAME", help="the name that clients use (default: the directory's)"
     )
     add_api_key_options(parser)
-    add_gateway_option(parser)
+    add_gateway_option(parser, "register the model where the front door (modcore gateway) finds it")
     add_engine_options(parser)
 
 
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model_name == "":
         raise InvalidRequest("the name is empty; give it some text.", param="model_name")
     verify_key_for(args.host, key)
-    gateway = gateway_of(args)
+    gateway = used_gateway(args)
     # Taken before the model is loaded: whoever waits minutes for it must not learn then that the port is taken.
     listener = server.open_listener(args.host, args.port)
 
@@ -99,9 +98,11 @@ def _place(gateway: str | None, model: str, url: str) -> tuple[Place, str | None
     from modcore.deploy.place import Place
     from modcore.gateway.instance import Instance
 
-    # A service's name may hold less than a model's.
-    service = re.sub(r"[^A-Za-z0-9._-]+", "-", model).lstrip("._-")[:128] or "model"
-    instance = Instance(service=service, url=url, models=(model,), capacity=CAPACITY)
+    service = service_name(model)
+    # Nothing but time is lost when an answer is made twice.
+    instance = Instance(
+        service=service, url=url, models=(model,), capacity=CAPACITY, idempotent=True
+    )
     if gateway is None:
         return Place(Handover(), instance), None
     if ip_address(urlsplit(url).hostname or "").is_unspecified:

@@ -18,6 +18,7 @@ from modcore.deploy.parent import read_payload
 from modcore.deploy.place import Place, adopt
 from modcore.errors import InvalidRequest, ServiceError
 from modcore.gateway.instance import DEFAULT_CAPACITY, Instance
+from modcore.gateway.networks import NETWORKS, AllowedNetworks
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
@@ -36,16 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--capacity", metavar="N", type=int, default=DEFAULT_CAPACITY, help="calls taken at once"
     )
     parser.add_argument("--idempotent", action="store_true", help="a call may be made twice")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="an address that MODCORE_ALLOWED_NETWORKS has"
+    )
     parser.add_argument("--launcher", default="local", help="the launcher's id, which is shown")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve the module until SIGTERM or the parent's end."""
     from modcore.serve import server
-    from modcore.serve.draining import run_service
+    from modcore.serve.draining import LINGER_SECONDS, run_service
     from modcore.serve.module_app import ModuleApp
 
     handover = _handover()
+    _verify_allowed(args.host)
     announce = _own_stdout()
     adopt(handover)  # before the module loads, which may call others
     module = _module(args, handover)
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise ServiceError(
             f"the module could not be deployed in its process: {type(error).__name__}: {error}"
         ) from error
-    listener = server.open_listener("127.0.0.1", 0)
+    listener = server.open_listener(args.host, 0)
     url = server.url_of(listener)
     app = ModuleApp(
         module,
@@ -69,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
     def on_ready() -> None:
         place.register(then=lambda: announce(f"url: {url}"))
 
+    linger = LINGER_SECONDS if handover.gateway else 0.0
     try:
-        run_service(app, listener, on_ready, place.drain)
+        run_service(app, listener, on_ready, place.drain, linger=linger)
     finally:
         place.leave()
         module.stop()
@@ -107,6 +113,15 @@ def _handover() -> Handover:
             "the launcher has handed over no token, so anyone could call; it has to."
         )
     return handover
+
+
+def _verify_allowed(host: str) -> None:
+    """Callers go to addresses in the allowed networks alone, so a service listens nowhere else."""
+    networks = AllowedNetworks.from_environment()
+    if host != "127.0.0.1" and not networks.allows(
+        f"http://[{host}]" if ":" in host else f"http://{host}"
+    ):
+        raise InvalidRequest(f"{host} is not in {NETWORKS}, which has {networks}.", param="host")
 
 
 def _module(args: argparse.Namespace, handover: Handover) -> ModuleBase:

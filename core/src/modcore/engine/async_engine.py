@@ -15,6 +15,7 @@ from typing import Any, Self
 from modcore.engine.answers import Piece
 from modcore.engine.engine import Engine
 from modcore.engine.job import Job
+from modcore.engine.preparing_aside import PreparingThreads
 from modcore.engine.prompts import Prompt
 from modcore.engine.sampling import SamplingParams
 from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreError
@@ -24,13 +25,14 @@ class AsyncEngine:
     """Runs `engine` in threads of its own until `close`.
 
     Tokenizing happens in a worker thread and detokenizing in another, so neither stalls a step.
-    `max_waiting` bounds the requests that wait to be started.
+    `max_waiting` bounds the requests that wait to be prepared or started.
     """
 
     def __init__(self, engine: Engine, max_waiting: int = 1024) -> None:
         self.engine = engine
         self.max_waiting = max_waiting
         self._jobs: dict[str, Job] = {}  # that have not ended, by the request's id
+        self._threads = PreparingThreads(engine)
         self._preparing: set[str] = set()  # ids of the requests that are being tokenized
         self._submitted: list[Job] = []
         self._aborted: list[Job] = []
@@ -102,10 +104,7 @@ class AsyncEngine:
         if request_id is not None:
             self._preparing.add(request_id)
         try:
-            # Tokenizing a long prompt takes a while; the event loop has other callers.
-            jobs = await asyncio.to_thread(
-                lambda: [self.engine.prepare(prompt, params, priority) for prompt in prompts]
-            )
+            jobs = await self._threads.prepare(prompts, params, priority)
             with self._changed:
                 self._verify_room(len(prompts) * params.choices)
                 answers = [
@@ -122,7 +121,8 @@ class AsyncEngine:
         if self._closed:
             raise self._closed
         submitted = sum(len(job.requests) for job in list(self._submitted))
-        if submitted + len(self.engine.scheduler.waiting) + count > self.max_waiting:
+        early = self._threads.requests + submitted
+        if early + len(self.engine.scheduler.waiting) + count > self.max_waiting:
             raise EngineBusy(f"{self.max_waiting} requests are waiting; try again later.")
 
     def _queue(self, job: Job, request_id: str) -> Answer:
@@ -161,10 +161,12 @@ class AsyncEngine:
         self.shut_down()
         self._thread.join()
         self._writer.join()
+        self._threads.join()
 
     def _shut_down(self, reason: ModcoreError) -> None:
         with self._changed:
             self._closed = self._closed or reason
+            self._threads.stop()
             self._changed.notify()
 
     def _run(self) -> None:

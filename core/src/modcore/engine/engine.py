@@ -187,6 +187,7 @@ class Engine:
     def close(self) -> None:
         """End what still runs with an error, and take nothing new; harmless when it is closed."""
         self.stepper.close()
+        self.preparer.close()
 
     def __enter__(self) -> Self:
         return self

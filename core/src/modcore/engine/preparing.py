@@ -11,6 +11,7 @@ from modcore.engine.model import TpPartBaseModel
 from modcore.engine.prompts import Prompt, PromptReader
 from modcore.engine.request import Request
 from modcore.engine.sampling import GrammarCompiler, SamplingParams, SamplingState
+from modcore.engine.sampling.trial import Trials
 from modcore.engine.transcript import Transcript
 from modcore.errors import InvalidRequest, ModcoreError
 
@@ -25,6 +26,7 @@ class Preparer:
         self.shares_prompts = shares_prompts
         self.prompts = prompts
         self.eos_token_ids = self.prompts.eos_token_ids()
+        self._trials = Trials()
 
     @property
     def capacity(self) -> int:
@@ -39,6 +41,12 @@ class Preparer:
         ids = self.prompts.encode(prompt, self.capacity)
         self.verify(ids, room=1)
         rest = self.capacity - len(ids)
+        if params.min_tokens > rest:
+            raise InvalidRequest(
+                f"min_tokens is {params.min_tokens}, and a prompt of {len(ids)} tokens leaves room for "
+                f"{rest} in {self.capacity}; ask for fewer, or shorten the prompt.",
+                param="min_tokens",
+            )
         limit = rest if params.max_tokens is None else min(params.max_tokens, rest)
         shares = params.prefix_cache and self.shares_prompts
         requests: list[Request] = []
@@ -89,9 +97,20 @@ class Preparer:
                 param="prompt",
             )
 
+    def is_quick(self, params: SamplingParams) -> bool:
+        """Whether `params` bring nothing that has to be compiled first."""
+        grammars = self.__dict__.get("_grammars")  # not made for the question
+        return not params.is_constrained or (grammars is not None and grammars.has(params))
+
+    def close(self) -> None:
+        """End what this object has started; harmless when it is closed."""
+        self._trials.close()
+
     def warm_up(self) -> None:
         """Make now what the first request would wait for; what cannot be made is left to that request."""
         if self.prompts.has_tokenizer:
+            with contextlib.suppress(ModcoreError):
+                self._trials.start()  # first: it goes on by itself
             with contextlib.suppress(ModcoreError):
                 self.prompts.encode("a")
                 self.prompts.tokenizer.fast  # noqa: B018  what chat templates need
@@ -101,7 +120,8 @@ class Preparer:
     def _grammars(self) -> GrammarCompiler:
         """What compiles constraints, made when the first request brings one."""
         tokenizer = self.prompts.tokenizer.fast
-        return GrammarCompiler(tokenizer, self.model.vocab_size, self.eos_token_ids)
+        vocab = self.model.vocab_size
+        return GrammarCompiler(tokenizer, vocab, self.eos_token_ids, self._trials)
 
     def _sampling(self, params: SamplingParams, ids: list[int], index: int) -> SamplingState:
         constraint = self._grammars.compile(params) if params.is_constrained else None

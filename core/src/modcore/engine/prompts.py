@@ -52,6 +52,8 @@ class PromptReader:
         Raises InvalidRequest when it is empty, is text and the checkpoint has no tokenizer, or is a
         text that `most_tokens` cannot hold, however it is cut.
         """
+        prompt = _as_lists(prompt)
+        _verify_is_sequence(prompt)
         if len(prompt) == 0:
             raise InvalidRequest("The prompt is empty; give it some text.", param="prompt")
         if not isinstance(prompt, str) and not isinstance(prompt[0], Mapping):
@@ -96,12 +98,31 @@ def _index(token: object) -> int:
 
 
 def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """One prompt, or several: ids and messages are sequences too."""
+    """One prompt, or several: ids and messages are sequences too, and so are arrays and tensors of ids.
+
+    Raises InvalidRequest for what is none of these.
+    """
+    prompts = _as_lists(prompts)
     if isinstance(prompts, str):
         return [prompts]
-    if prompts and isinstance(prompts[0], (int, Mapping)):
+    _verify_is_sequence(prompts)
+    if len(prompts) and isinstance(_as_lists(prompts[0]), (int, Mapping)):
         return [cast(Prompt, prompts)]
-    return list(cast(Sequence[Prompt], prompts))
+    return [cast(Prompt, prompt) for prompt in prompts]
+
+
+def _as_lists(value: Any) -> Any:
+    """`value`, or the list that an array or tensor is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _verify_is_sequence(prompt: object) -> None:
+    if isinstance(prompt, (bytes, bytearray)) or not isinstance(prompt, Sequence):
+        raise InvalidRequest(
+            f"A prompt is a text, a list of token ids or a list of messages, not {prompt!r:.80} "
+            f"(a {type(prompt).__name__}).",
+            param="prompt",
+        )
 
 
 def as_params(
@@ -110,6 +131,11 @@ def as_params(
     """One for all, or one each; raises InvalidRequest for another number of them."""
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * count
+    if not all(isinstance(each, SamplingParams) for each in params):
+        raise InvalidRequest(
+            f"params is {params!r:.80}; give SamplingParams(...), one for all, or one each.",
+            param="params",
+        )
     if len(params) != count:
         raise InvalidRequest(
             f"{len(params)} params for {count} prompts; give one for all, or one each.",

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 RESOLVE_EVERY = 2.0  # seconds; a watch that notices something is quicker
 _SLICE = 0.5  # seconds that a watch waits, and so a closing directory
 _FIRST_LOOK = 1.0
+_BREATH = 0.02  # what changes in quick succession is looked at once
 _PAUSES = (0.2, 0.4, 0.8, 1.0)
 
 
@@ -149,6 +150,7 @@ class Directory:
                 revision = self._news(revision)
                 self._accept(self._gateway.resolve())
                 failures = 0
+                self._closed.wait(_BREATH)
             except (
                 Exception
             ) as error:  # a gateway may be somebody else's, and this thread has to live

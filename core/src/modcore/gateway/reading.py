@@ -59,6 +59,8 @@ class EntryReader:
                 )
         except BadDocument as error:
             self._refusals[error.reason] += 1
-            _log.warning("a document of %.80r is ignored: %s", entry.service, error)
+            # Once for each reason: who can write to the store shall not write our logs.
+            level = logging.WARNING if self._refusals[error.reason] == 1 else logging.DEBUG
+            _log.log(level, "a document of %.80r is ignored: %s", entry.service, error)
             return None
         return instance

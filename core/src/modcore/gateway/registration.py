@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 
@@ -42,7 +41,6 @@ class Registration:
         self._thread = threading.Thread(
             target=self._run, name=f"registration of {instance.service}", daemon=True
         )
-        self._pid = os.getpid()
 
     @property
     def instance(self) -> Instance:
@@ -84,11 +82,9 @@ class Registration:
 
     def close(self) -> None:
         """Deregister; waits a second at most, after which the entry expires by itself."""
-        if os.getpid() != self._pid:
-            return
         self._closing.set()
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread.is_alive():  # not in a forked child: there it never ran
             self._thread.join(CLOSING)
 
     def _run(self) -> None:

@@ -19,14 +19,22 @@ KEY_FILE = "MODCORE_CLUSTER_KEY_FILE"
 
 _MAKE = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _MAX_FILE = 4096  # bytes
+
+
 _handed_over: dict[str, str] = {}  # by URL
+
+
+def use_cluster_key(gateway_url: str, secret: str) -> None:
+    """Use `secret` at `gateway_url` in this process: a launcher has handed it over, in no environment."""
+    _handed_over[gateway_url] = secret
 
 
 def cluster_key(gateway_url: str) -> ClusterKey:
     """The key of the services that meet at `gateway_url`.
 
-    What `use_cluster_key` was given; else ``MODCORE_CLUSTER_KEY``; else what the file named by ``MODCORE_CLUSTER_KEY_FILE`` holds; else, for
-    sqlite://, one that is made once in the state directory, and for memory:// one of this process.
+    What `use_cluster_key` was given; else ``MODCORE_CLUSTER_KEY``; else what the file named by
+    ``MODCORE_CLUSTER_KEY_FILE`` holds; else, for sqlite://, one that is made once in the state directory, and for
+    memory:// one of this process.
     Raises GatewayError when there is none, when others can read its file, or when it is too short.
     """
     secret = _handed_over.get(gateway_url, os.environ.get(KEY))
@@ -43,11 +51,6 @@ def cluster_key(gateway_url: str) -> ClusterKey:
         f"Services that meet at {shown(gateway_url)} need a key in common, and there is none; set {KEY}, or "
         f"{KEY_FILE} to a file that only you can read, to the same secret everywhere. One comes from: {_MAKE}"
     )
-
-
-def use_cluster_key(gateway_url: str, secret: str) -> None:
-    """Use `secret` at `gateway_url` in this process: a launcher has handed it over, in no environment."""
-    _handed_over[gateway_url] = secret
 
 
 @functools.cache

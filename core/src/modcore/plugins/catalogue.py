@@ -8,4 +8,5 @@ PACKAGES = {
     "bloom": "modcore-bloom",
     "llama": "modcore-llama",
     "mistral": "modcore-llama",
+    "ray": "modcore-ray",
 }

@@ -23,13 +23,14 @@ def create_app(
 ) -> FastAPI:
     """The ASGI application that serves `engine` as `model_name`.
 
-    With an `api_key`, every path but ``/health`` asks for it, or for `token`, a cluster's.
+    With an `api_key`, every path but ``/health`` and ``/readyz`` asks for it, or for `token`, a cluster's.
     """
     # The interactive pages would load their scripts from elsewhere.
     app = FastAPI(title="modcore", version=VERSION, docs_url=None, redoc_url=None)
     metrics = Metrics(model_name, engine.engine.stats)
     app.state.served = Served(engine, model_name, int(time.time()), metrics)
     app.add_api_route("/health", health)
+    app.add_api_route("/readyz", health)
     app.add_api_route("/metrics", metrics_page, response_class=Response)
     app.add_api_route("/v1/models", list_models)
     app.add_api_route("/v1/models/{model:path}", retrieve_model)

@@ -11,7 +11,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from modcore.serve.error_body import error_body
 
@@ -27,6 +27,7 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._cutter: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
         self._is_open = False  # a request has begun and has not come whole
         self._has_head = True
         self._is_too_large = False
@@ -40,7 +41,22 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
         self._unset_time()
+        self._tell_gone()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The caller has hung up: nothing is to be written any more, although the transport is still there."""
+        self._tell_gone()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _tell_gone(self) -> None:
+        """Uvicorn itself tells only the last request that has come, which need not be the one that runs."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes; cut off a head that grows too large, wait a while for what is missing."""

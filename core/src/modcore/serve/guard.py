@@ -11,7 +11,7 @@ from modcore.serve.errors import error_response
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/readyz"})
 
 
 class Guard:

@@ -19,6 +19,7 @@ _MODEL = "/v1/models/{model}"
 PATHS = frozenset(
     {
         "/health",
+        "/readyz",
         "/metrics",
         "/openapi.json",
         "/v1/models",

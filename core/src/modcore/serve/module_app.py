@@ -143,7 +143,8 @@ class ModuleApp:
         from modcore.serve.service.metrics import expose
 
         accept = headers.get(b"accept", b"").decode("latin-1")
-        text, kind = await asyncio.to_thread(expose, self.state, self.name, accept)
+        engine = self._checkpoint.metrics if self._checkpoint else None
+        text, kind = await asyncio.to_thread(expose, self.state, self.name, accept, engine)
         await http.answer(send, 200, kind.encode(), text)
 
     async def _stop(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:

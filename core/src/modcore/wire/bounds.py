@@ -14,6 +14,8 @@ MAX_INT_BITS = 14_000  # Python reads no longer number from text (4300 digits)
 _SMALL = 1 << 20
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+#: Values of msgpack that are of one byte, and floats: many of one kind behind each other.
+_RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+|(?P<floats>(?:\xcb.{8})+)", re.DOTALL)
 _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 
 
@@ -47,19 +49,23 @@ def count_pairs(value: Any, depth: int = 0) -> int:
     return pairs + sum(count_pairs(each, depth + 1) for each in items if type(each) in _CONTAINERS)
 
 
-def verify_msgpack_size(body: bytes | memoryview) -> None:
+def verify_msgpack_size(body: bytes) -> None:
     """Raise Malformed when the msgpack `body` holds too many values; what else is wrong is seen later."""
     if len(body) < _SMALL:
         return
     place = values = 0
     while place < len(body):
-        place += _length(body, place)
-        values += 1
+        if (run := _RUN.match(body, place)) is not None:
+            values += (run.end() - place) // (9 if run.lastgroup else 1)
+            place = run.end()
+        else:
+            place += _length(body, place)
+            values += 1
         if values > MAX_VALUES:
             raise Malformed(_TOO_MANY)
 
 
-def _length(body: bytes | memoryview, place: int) -> int:
+def _length(body: bytes, place: int) -> int:
     """Bytes of the value at `place`, without what a container holds."""
     first = body[place]
     if 0xA0 <= first <= 0xBF:

@@ -7,6 +7,7 @@ tensors (`extensions`); what a parallel returns arrives as a tuple. All else is 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection
 from typing import Any
@@ -56,8 +57,9 @@ def decode(content_type: str, body: bytes, *, may_import: bool = True) -> Any:
             f"it is nested more than {bounds.MAX_DEPTH} deep; make it flatter"
         ) from None
     except msgspec.DecodeError as error:
+        reason = None if content_type == MSGPACK else _reason_in_json(body)
         where = "" if "(byte" in str(error) else f" (byte {len(body)})"
-        raise Malformed(f"{error}{where}") from None
+        raise Malformed(reason or f"{error}{where}") from None
     except UnicodeDecodeError as error:
         place = body.find(error.object) + error.start if content_type == MSGPACK else _no_utf8(body)
         raise Malformed(f"a text is not UTF-8 (byte {place})") from None
@@ -140,6 +142,17 @@ def _from_msgpack(body: bytes, may_import: bool) -> Any:
     value = unpack(body, may_import)
     bounds.count_pairs(value)
     return value
+
+
+def _reason_in_json(body: bytes) -> str | None:
+    """What is wrong, and at which byte: msgspec says only how far it has read."""
+    try:
+        json.loads(text := body.decode())
+    except json.JSONDecodeError as error:
+        return f"{error.msg} (byte {len(text[: error.pos].encode())})"
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _no_utf8(body: bytes) -> int:

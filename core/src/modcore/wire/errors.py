@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def describe(error: BaseException, told: Told | None = None) -> dict[str, Any]:
     """
     if told is None:
         return {"type": type(error).__qualname__, "message": _public_message(error)}
-    return {**_described(error, 0), "traceback": told(error)}
+    return {**_described(error, 0), "traceback": _text(told(error))}
 
 
 def rebuild(described: Any) -> Exception:
@@ -65,7 +66,7 @@ def _described(error: BaseException, depth: int) -> dict[str, Any]:
         "module": type(error).__module__,
         "message": _message(error),
         "args": _plain_arguments(error),
-        "notes": [str(note) for note in getattr(error, "__notes__", ())][:_MAX_NOTES],
+        "notes": [_text(note) for note in getattr(error, "__notes__", ())][:_MAX_NOTES],
     }
     if depth < _MAX_DEPTH:
         if isinstance(error, BaseExceptionGroup):
@@ -104,7 +105,12 @@ def _plain_arguments(error: BaseException) -> list[Any] | None:
     """Its arguments where they are plain, for errors of several or of no text."""
     kinds = (str, int, float, bool, type(None))
     args = error.args
+    if isinstance(error, OSError) and isinstance(error.filename, str) and len(args) == 2:
+        args = (*args, error.filename)  # which the class keeps apart
     if len(args) > 8 or not all(type(each) in kinds for each in args):
+        return None
+    numbers = [each for each in args if type(each) in (int, float)]
+    if not all(math.isfinite(each) and abs(each) < 2**63 for each in numbers):
         return None
     return None if any(_text(each) != each for each in args if type(each) is str) else list(args)
 

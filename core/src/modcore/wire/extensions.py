@@ -131,17 +131,26 @@ def _int_back(data: bytes) -> int:
     return int.from_bytes(data, "big", signed=True)
 
 
-def _moment_form(moment: Any) -> str:
+def _moment_form(moment: datetime.datetime | datetime.time) -> list[Any]:
     zone = moment.tzinfo
-    if (zone is not None and type(zone) is not datetime.timezone) or moment.fold:
+    # A zone of fixed offset is all that the text keeps.
+    if zone is not None and repr(zone) != repr(_zone_of(moment)):
         raise CannotTravel(
-            f"the time zone of {moment} would be lost; send it in UTC: .astimezone(datetime.timezone.utc)"
+            f"the time zone {zone} would be lost; send it in UTC: .astimezone(datetime.timezone.utc)"
         )
-    if zone is not None and zone.tzname(None) != datetime.timezone(zone.utcoffset(None)).tzname(
-        None
-    ):
-        raise CannotTravel(f"the name of the time zone {zone} would be lost; send it in UTC")
-    return str(moment.isoformat())
+    return [moment.isoformat(), moment.fold]
+
+
+def _zone_of(moment: datetime.datetime | datetime.time) -> datetime.tzinfo | None:
+    return type(moment).fromisoformat(moment.isoformat()).tzinfo
+
+
+def _moment_back(kind: Any) -> Callable[[list[Any]], Any]:
+    def back(form: list[Any]) -> Any:
+        text, fold = form
+        return kind.fromisoformat(text).replace(fold=fold)
+
+    return back
 
 
 def _unique(values: list[Any]) -> set[Any]:
@@ -169,9 +178,9 @@ _KINDS = (
     _Kind(7, complex, lambda value: [value.real, value.imag], lambda form: complex(*form)),
     _Kind(8, Decimal, str, Decimal),
     _Kind(9, uuid.UUID, lambda value: value.bytes, lambda form: uuid.UUID(bytes=form)),
-    _Kind(10, datetime.datetime, _moment_form, datetime.datetime.fromisoformat),
+    _Kind(10, datetime.datetime, _moment_form, _moment_back(datetime.datetime)),
     _Kind(11, datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
-    _Kind(12, datetime.time, _moment_form, datetime.time.fromisoformat),
+    _Kind(12, datetime.time, _moment_form, _moment_back(datetime.time)),
     _Kind(
         13,
         datetime.timedelta,

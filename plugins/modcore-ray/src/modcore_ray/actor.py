@@ -30,7 +30,8 @@ _LAST_SECONDS = 5.0
 class State:
     """What an actor tells of its service; `code` is the exit code of one that has ended for good.
 
-    `failure` is why it has never been ready, `restarts` how often its process was started again.
+    `failure` is why it has never been ready, `restarts` how often this actor has started its process
+    again; `actor` is the name of the actor's own process, another one after Ray has started it again.
     """
 
     url: str = ""
@@ -39,6 +40,7 @@ class State:
     pid: int | None = None
     restarts: int = 0
     node: str = ""
+    actor: str = ""
 
 
 class ServiceActor:
@@ -53,7 +55,7 @@ class ServiceActor:
         self._node = _node()
         self._spec = on_node(ServiceSpec.from_json(json.loads(spec)), self._node)
         self._service: Service | None = None
-        self._state = State(node=self._node)
+        self._state = State(node=self._node, actor=_worker())
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="service", daemon=True).start()
 
@@ -105,11 +107,11 @@ class ServiceActor:
     def _follow(self, service: Service) -> int:
         while service.poll() is None:
             self._say(
-                State(
+                replace(
+                    self._state,
                     url=service.url,
                     pid=getattr(service, "pid", None),
                     restarts=getattr(service, "restarts", 0),
-                    node=self._node,
                 )
             )
             time.sleep(_LOOK_SECONDS)
@@ -141,6 +143,12 @@ def _node() -> str:
     import ray
 
     return str(ray.util.get_node_ip_address())
+
+
+def _worker() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_worker_id())
 
 
 def _was_restarted() -> bool:

@@ -1,4 +1,4 @@
-"""This process's connection to Ray: made for the first service, given back with the last."""
+"""The connection of this process to Ray: made for the first service, given back with the last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Protocol
 
 from modcore.errors import MissingExtra, ServiceError
 from modcore.flow.interrupts import HEARTBEAT, Latch
-from modcore_ray.existing_ray import connect_to, named_address
+from modcore_ray.existing_ray import connect_to, named_address, verify_guarded
+from modcore_ray.guard import start_guard
 from modcore_ray.local_ray import start_local_ray, temporary_place
 
 
@@ -80,19 +81,21 @@ class Connection:
     def _connect(self) -> None:
         import ray
 
-        if ray.is_initialized():
-            return
-        keeper = _Keeper()
-        keeper.wait_until_up()
-        self._keeper = keeper
+        if ray.is_initialized():  # by the program itself
+            verify_guarded()
+        else:
+            keeper = _Keeper()
+            keeper.wait_until_up()
+            self._keeper = keeper
         atexit.unregister(self._at_exit)
-        atexit.register(self._at_exit)
+        atexit.register(self._at_exit)  # behind Ray's own, so it comes first
 
     def _at_exit(self) -> None:
         for placed in list(self._placed):
             placed.end_at_exit()
-        if self._keeper is not None:
-            self._keeper.end()
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.end()
 
 
 class _Keeper(threading.Thread):
@@ -123,23 +126,25 @@ class _Keeper(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        try:
-            self._live()
-        finally:
-            if self.place is not None:
-                shutil.rmtree(self.place, ignore_errors=True)
-
-    def _live(self) -> None:
         import ray
 
-        try:
-            start_local_ray(self.place) if self.place is not None else connect_to(self._address)
-        except Exception as error:  # Ray raises anything
-            self._failure = error
-        self._up.set()
-        if self._failure is None:
-            self._over.wait()
-        ray.shutdown()
+        with contextlib.ExitStack() as guards:
+            try:
+                self._connect(guards)
+            except Exception as error:  # Ray raises anything
+                self._failure = error
+            self._up.set()
+            if self._failure is None:
+                self._over.wait()
+            ray.shutdown()
+
+    def _connect(self, guards: contextlib.ExitStack) -> None:
+        if self._address is not None:
+            connect_to(self._address)
+        elif self.place is not None:
+            guards.callback(shutil.rmtree, self.place, ignore_errors=True)
+            start_local_ray(self.place)
+            guards.enter_context(start_guard(self.place))
 
 
 def import_ray() -> None:

@@ -10,7 +10,8 @@ from modcore.errors import ServiceError
 from modcore.gateway.networks import NETWORKS
 from modcore.plugins import ServiceSpec
 from modcore_ray.connection import connection
-from modcore_ray.placement import create_actor, wait_for_place
+from modcore_ray.listening import verify_reachable
+from modcore_ray.placement import create_actor, node_of_this_process, wait_for_place
 from modcore_ray.service import RayService
 
 
@@ -41,6 +42,7 @@ class RayLauncher:
         try:
             wait_for_place(actor, spec, is_final=connection.is_ours)
             service.wait_until_ready()
+            verify_reachable(spec.name, service.url, service.node, node_of_this_process())
         except BaseException:
             service.stop(timeout=0.0)
             raise

@@ -41,7 +41,7 @@ def start_local_ray(place: Path) -> None:
     """
     import ray
 
-    with _environment(_switches(place)), _on_loopback():
+    with _environment(_switches(place)), on_loopback():
         ray.init(
             address="local",
             namespace=NAMESPACE,
@@ -94,7 +94,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
+def on_loopback() -> Iterator[None]:
     """Let Ray take 127.0.0.1 for this machine's address, and so listen there alone, as it does on macOS.
 
     The switch is ``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0``, which it reads when it is first imported: that

@@ -90,6 +90,13 @@ def wait_for_place(actor: Any, spec: ServiceSpec, *, is_final: bool) -> None:
         raise ServiceError(f"Ray could not start service {spec.name}: {error}") from error
 
 
+def node_of_this_process() -> str:
+    """The address under which Ray knows this machine."""
+    import ray
+
+    return str(ray.util.get_node_ip_address())
+
+
 def placement_timeout() -> float:
     """How many seconds a service waits for its resources: ``MODCORE_RAY_PLACEMENT_TIMEOUT``."""
     text = os.environ.get(TIMEOUT, "")

@@ -32,6 +32,7 @@ class RayService:
         self._actor, self._connection = actor, connection
         self._timeout = spec.ready_timeout
         self._state = State()
+        self._restarts = 0  # of actors before this one, and of what they have started
         self._code: int | None = None
         self._ready, self._ended = Latch(), Latch()  # ready, or never
         self._log: list[str] = []
@@ -54,8 +55,8 @@ class RayService:
 
     @property
     def restarts(self) -> int:
-        """How often its process was started again where it is now."""
-        return self._state.restarts
+        """How often it was started again: its process by its actor, or its actor by Ray."""
+        return self._restarts + self._state.restarts
 
     def poll(self) -> int | None:
         """The exit code of a service that has ended for good, None before. Does not wait."""
@@ -156,6 +157,8 @@ class RayService:
             state = self._asked()
             if state is None:
                 return _KILLED
+            if self._state.actor not in ("", state.actor):
+                self._restarts += self._state.restarts + 1
             self._state = state
             if state.url or state.code is not None:
                 self._ready.set()

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from modcore.engine.sampling.grammar_tokenizer import grammar_tokenizer, in_a_line
 from modcore.engine.sampling.params import SamplingParams
-from modcore.engine.sampling.trial import MAX_STATES, needs_trial, try_grammar
-from modcore.errors import InvalidRequest, MissingExtra, StepFailed
+from modcore.engine.sampling.suspicion import is_suspicious
+from modcore.engine.sampling.trial import Trials
+from modcore.engine.sampling.trial_process import parser_limits, problem_of
+from modcore.errors import InvalidRequest, StepFailed
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher
 
 _KEPT = 64  # compiled grammars
-_REASON = 200  # characters of llguidance's words that a message repeats
-_NO_END = "<|modcore: no end|>"
 #: Between the parts of an answer's JSON. Bounded: a model could go on with blank space for ever.
 _BLANKS = r"[ \n\r\t]{0,32}"
 
@@ -31,21 +32,25 @@ class GrammarCompiler:
 
     `tokenizer` is a fast one of transformers, `vocab_size` the width of the logits (which may be wider
     or narrower than the tokenizer), `eos_token_ids` the tokens that may come when a grammar is at an end.
+    `trials` is where suspicious grammars are compiled first.
 
     Raises MissingExtra without llguidance, InvalidRequest for a tokenizer that it cannot use.
     """
 
-    def __init__(self, tokenizer: Any, vocab_size: int, eos_token_ids: Collection[int]) -> None:
-        backend = _own_copy(tokenizer)
-        size = backend.get_vocab_size(with_added_tokens=True)
-        ends = sorted(token for token in eos_token_ids if 0 <= token < size)
-        self.unusable_end: int | None = None  # stands for the end that a model does not have
-        if not ends:
-            backend.add_special_tokens([_NO_END])
-            self.unusable_end = backend.token_to_id(_NO_END)
-            ends = [self.unusable_end]
-        self._tokenizer = _ll_tokenizer(backend, max(vocab_size, size + 1), ends)
+    def __init__(
+        self,
+        tokenizer: Any,
+        vocab_size: int,
+        eos_token_ids: Collection[int],
+        trials: Trials | None = None,
+    ) -> None:
+        found = grammar_tokenizer(tokenizer, vocab_size, eos_token_ids)
+        self._tokenizer, self.unusable_end = found  # an end that the model does not have
         self._words = -(-self._tokenizer.vocab_size // 32)
+        self._usable = (1 << vocab_size) - 1  # a bit for each token that the model can choose
+        if self.unusable_end is not None:
+            self._usable &= ~(1 << self.unusable_end)
+        self._trials = trials or Trials()
         self._compiled: OrderedDict[tuple[str, str], LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
         self._bits = torch.zeros(0, self._words, dtype=torch.int32)
@@ -55,11 +60,8 @@ class GrammarCompiler:
 
         Raises InvalidRequest, with the parameter's name, when it does not compile.
         """
-        if params.json_schema is not None:
-            key = ("json_schema", str(params.json_schema))
-        elif params.regex is not None:
-            key = ("regex", params.regex)
-        else:
+        key = _key(params)
+        if key is None:
             return None
         with self._lock:
             matcher = self._compiled.get(key)
@@ -73,6 +75,10 @@ class GrammarCompiler:
                     self._compiled.popitem(last=False)
         return Constraint(self, matcher.deep_copy())
 
+    def has(self, params: SamplingParams) -> bool:
+        """Whether what `params` ask for has been compiled, and is kept."""
+        return _key(params) in self._compiled
+
     def bits(self, rows: int) -> torch.Tensor:
         """Room for the masks of `rows` sequences, ``[rows, words]`` int32; the next call uses it again."""
         if len(self._bits) < rows:
@@ -80,28 +86,18 @@ class GrammarCompiler:
         return self._bits[:rows]
 
     def _compile(self, name: str, text: str) -> LLMatcher:
-        from llguidance import LLMatcher, LLParserLimits
+        from llguidance import LLMatcher
 
-        limits = LLParserLimits(max_lexer_states=MAX_STATES, verbose_errors=False)
         try:
-            if name == "regex":
-                grammar = LLMatcher.grammar_from_regex(text)
-            else:
-                grammar = LLMatcher.grammar_from_json_schema(
-                    text, overrides={"whitespace_pattern": _BLANKS}
-                )
-                if needs_trial(text):
-                    try_grammar(grammar, name)
-            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
-            reason = matcher.get_error() if matcher.is_error() else ""
-        except InvalidRequest:
-            raise
+            grammar = _grammar(name, text)
         except ValueError as error:
-            reason = str(error)
-        if reason:
-            raise InvalidRequest(
-                f"{name} cannot be compiled: {_cut(reason)}. Write it differently.", param=name
-            )
+            raise _refusal(name, str(error)) from None
+        # What the trial says of single bytes holds for every tokenizer.
+        if is_suspicious(name, text) and (problem := self._trials.problem_of(grammar)):
+            raise _refusal(name, problem)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=parser_limits())
+        if problem := problem_of(matcher, self._usable):
+            raise _refusal(name, problem)
         return matcher
 
 
@@ -130,7 +126,7 @@ class Constraint:
     @property
     def error(self) -> str:
         """Why the grammar cannot be followed any further; empty while it can."""
-        return _cut(self._matcher.get_error()) if self._matcher.is_error() else ""
+        return in_a_line(self._matcher.get_error()) if self._matcher.is_error() else ""
 
     def accept(self, token: int) -> None:
         """Go on with `token`; raises StepFailed when the grammar does not allow it."""
@@ -159,37 +155,23 @@ def fill_masks(constraints: Sequence[Constraint]) -> torch.Tensor:
     return bits
 
 
-def _own_copy(tokenizer: Any) -> Any:
-    """The Rust tokenizer behind transformers', in a copy that may be changed."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise InvalidRequest(
-            "json_schema and regex need a fast tokenizer, and this checkpoint's is not one.",
-            param="json_schema",
-        )
-    backend = type(backend).from_str(backend.to_str())
-    backend.no_padding()
-    backend.no_truncation()
-    return backend
+def _key(params: SamplingParams) -> tuple[str, str] | None:
+    """The parameter that constrains the answer, and its text."""
+    if params.json_schema is not None:
+        return "json_schema", str(params.json_schema)
+    return None if params.regex is None else ("regex", params.regex)
 
 
-def _ll_tokenizer(backend: Any, width: int, ends: list[int]) -> LLTokenizer:
-    try:
-        from llguidance import LLTokenizer
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "json_schema and regex need llguidance, which is not installed; "
-            "try: pip install 'modcore[engine]'"
-        ) from error
-    try:
-        return LLTokenizer(backend.to_str(), n_vocab=width, eos_token=ends)
-    except ValueError as error:
-        raise InvalidRequest(
-            f"json_schema and regex cannot be served with this checkpoint's tokenizer: {_cut(str(error))}.",
-            param="json_schema",
-        ) from error
+def _grammar(name: str, text: str) -> str:
+    """`text` in llguidance's form; raises ValueError."""
+    from llguidance import LLMatcher
+
+    if name == "regex":
+        return LLMatcher.grammar_from_regex(text)
+    return LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": _BLANKS})
 
 
-def _cut(reason: str) -> str:
-    line = " ".join(reason.split()).rstrip(".")
-    return line if len(line) <= _REASON else line[:_REASON] + "…"
+def _refusal(name: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{name} cannot be compiled: {in_a_line(reason)}. Write it differently.", param=name
+    )

@@ -124,7 +124,7 @@ class Exchange:
             wait = reading.headers.get("retry-after", "")
             text = f"{self._address.url} takes no call now ({state}): {message}"
             return NotBegun(text, known, float(wait) if wait.isdigit() else None)
-        if reading.status in (422, 500, 504):
+        if reading.status in (422, 500, 503, 504):
             return self._error(error)
         refusal = _REFUSALS.get(reading.status, f"says {reading.status}")
         return ServiceError(f"{self._address.url} {refusal} ({message})")

@@ -18,10 +18,11 @@ class CheckpointApi:
         from modcore.serve.app import create_app
 
         self.model_name = model_name
-        self._is_ours = not isinstance(engine, AsyncEngine)
-        self._engine = AsyncEngine(engine) if self._is_ours else engine
+        self._engine = engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine)
         # The service has asked for the token already.
-        self.app: ASGIApp = create_app(self._engine, model_name)
+        app = create_app(self._engine, model_name)
+        self.app: ASGIApp = app
+        self.metrics: Any = app.state.served.metrics.registry
 
     def shut_down(self) -> None:
         """End what is still being answered, with an error."""

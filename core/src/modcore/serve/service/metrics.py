@@ -17,10 +17,14 @@ from prometheus_client.registry import Collector
 from modcore.serve.service.state import BUCKETS, Seconds, ServiceState
 
 
-def expose(state: ServiceState, service: str, accept: str) -> tuple[bytes, str]:
-    """The metrics as the header `accept` wants them, and their content type."""
+def expose(
+    state: ServiceState, service: str, accept: str, others: Collector | None = None
+) -> tuple[bytes, str]:
+    """The metrics, those of `others` behind them, as the header `accept` wants them, and their content type."""
     registry = CollectorRegistry()
     registry.register(_StateCollector(state, service))
+    if others is not None:
+        registry.register(others)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import functools
+from collections.abc import Callable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+from torch.nn import functional
+
+_Call = TypeVar("_Call", bound=Callable[..., torch.Tensor])
 
 
 class LinearWeight(Protocol):
@@ -37,3 +42,26 @@ class RowTable(Protocol):
 def bias_bytes(bias: torch.Tensor | None) -> int:
     """The bytes of a bias that may be absent."""
     return 0 if bias is None else bias.nbytes
+
+
+def few_shapes(call: _Call) -> _Call:
+    """`call` with rows of zeros below `x`, so that few numbers of rows are met.
+
+    oneDNN compiles for each, and keeps a third of a megabyte of it a matrix's shape.
+    """
+
+    @functools.wraps(call)
+    def padded(self: LinearWeight, x: torch.Tensor) -> torch.Tensor:
+        rows = len(x)
+        wanted = rounded_rows(rows)
+        if wanted == rows:
+            return call(self, x)
+        return call(self, functional.pad(x, (0, 0, 0, wanted - rows)))[:rows]
+
+    return cast(_Call, padded)
+
+
+def rounded_rows(rows: int) -> int:
+    """`rows`, or the next of eight numbers between two powers of two: an eighth more at most."""
+    step = 1 << max(rows.bit_length() - 4, 0)
+    return -(-rows // step) * step

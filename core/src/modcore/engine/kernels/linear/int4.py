@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from modcore.engine.kernels.arena import Arena
-from modcore.engine.kernels.linear.base import bias_bytes
+from modcore.engine.kernels.linear.base import bias_bytes, few_shapes
 from modcore.engine.kernels.linear.quantise import BLOCK_ROWS, row_blocks, to_int4
 
 #: Columns that share a scale: half a bit more a weight than 64, and a third less error.
@@ -41,6 +41,7 @@ class Int4Linear:
         self.bias = bias
         self.nbytes = self.weight.nbytes + self.scales.nbytes + bias_bytes(bias)
 
+    @few_shapes
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
         if len(x) < self.MANY or not layout_is_known():

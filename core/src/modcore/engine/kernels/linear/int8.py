@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
-from modcore.engine.kernels.linear.base import bias_bytes
+from modcore.engine.kernels.linear.base import bias_bytes, few_shapes
 from modcore.engine.kernels.linear.packed import packed_bytes, packed_range
 from modcore.engine.kernels.linear.quantise import row_blocks, to_int8
 
@@ -37,6 +37,7 @@ class Int8Linear:
             + bias_bytes(self.bias)
         )
 
+    @few_shapes
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
         wide = x.float()
@@ -79,6 +80,7 @@ class Int8WeightOnlyLinear:
         self._bias = bias
         self.nbytes = self._weight.nbytes + self._scales.nbytes + bias_bytes(bias)
 
+    @few_shapes
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
         if len(x) < self.MANY:

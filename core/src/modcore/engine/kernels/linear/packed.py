@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from modcore.engine.kernels.linear.base import bias_bytes
+from modcore.engine.kernels.linear.base import bias_bytes, few_shapes
 
 #: Blocks are padded; a weight that grows by more than this (it is tiny) is not worth it.
 MOST_PADDING = 1.25
@@ -25,6 +25,7 @@ class PackedLinear:
         self.nbytes = packed_bytes(self.weight) + bias_bytes(bias)
         self.is_worth_it = packed_bytes(self.weight) <= MOST_PADDING * weight.nbytes
 
+    @few_shapes
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
         product: torch.Tensor = self._multiply(x, self.weight, self.bias, "none", [], "")

@@ -452,6 +452,46 @@ void few_rows(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weigh
     }
 }
 
+constexpr int GROUP = 32;  // inputs that share a scale
+
+// 4-bit weights in PyTorch's layout (see rows_times_int4) become bfloat16 in oneDNN's, [out / 64][in / 2][64][2].
+void unpack_int4(const uint8_t* weight, const uint32_t* scales, int64_t in, int64_t outs, int64_t blocks, uint32_t* to,
+                 int64_t threads) {
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m512i half = _mm512_set1_epi32(0x8000), upper = _mm512_set1_epi32(int(0xffff0000));
+#pragma omp parallel for collapse(2) num_threads(threads) schedule(static)
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t g = 0; g < in / GROUP; g++) {
+            __m512 scale[4], zero[4];
+            for (int v = 0; v < 4; v++) {
+                __m512i both = _mm512_loadu_si512(scales + g * outs + b * 64 + v * 16);
+                scale[v] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+                zero[v] = _mm512_castsi512_ps(_mm512_and_si512(both, upper));
+                zero[v] = _mm512_fnmadd_ps(_mm512_set1_ps(8.0f), scale[v], zero[v]);
+            }
+            for (int64_t c = g * GROUP; c < (g + 1) * GROUP; c += 2) {
+                __m512i number[2][4];
+                for (int i = 0; i < 2; i++) {
+                    __m256i packed = _mm256_loadu_si256((const __m256i*)(weight + (b * in + c + i) * 32));
+                    __m256i first = _mm256_and_si256(packed, low);
+                    __m256i second = _mm256_and_si256(_mm256_srli_epi16(packed, 4), low);
+                    __m128i sixteen[4] = {_mm256_castsi256_si128(first), _mm256_extracti128_si256(first, 1),
+                                          _mm256_castsi256_si128(second), _mm256_extracti128_si256(second, 1)};
+                    for (int v = 0; v < 4; v++) {
+                        __m512 wide = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(sixteen[v]));
+                        wide = _mm512_fmadd_ps(wide, scale[v], zero[v]);
+                        number[i][v] = _mm512_add_epi32(_mm512_castps_si512(wide), half);
+                    }
+                }
+                for (int v = 0; v < 4; v++) {
+                    __m512i pair = _mm512_or_si512(_mm512_srli_epi32(number[0][v], 16),
+                                                   _mm512_and_si512(number[1][v], upper));
+                    _mm512_storeu_si512(to + ((b * in + c) / 2) * 64 + v * 16, pair);
+                }
+            }
+        }
+}
+
 #ifdef __AVX512VNNI__
 #define HAS_INT8_PRODUCTS 1
 // The scale that brings `count` numbers to -127..127; not finite when one of them is not: shown, not hidden.
@@ -471,8 +511,6 @@ inline float scale_to_bytes(const bfloat16* from, int64_t count) {
 // first 32 outputs; for each group of 32 inputs [in / 32][outs] pairs of scale and zero, w = (q - 8) * scale + zero.
 // The rows are rounded to 8 bits, group by group, so that bytes are multiplied: unpacking to bfloat16 takes longer
 // than the memory does.
-constexpr int GROUP = 32;
-
 // Eight inputs of a row as rows_times_int4 meets their weights: the even ones, eight times, then the odd ones.
 struct alignas(64) Eight {
     int8_t even[8][4], odd[8][4];
@@ -657,6 +695,7 @@ void few_rows_int8(const bfloat16* x, int64_t rows, int64_t in, const int8_t* we
 #else
 #define HAS_BFLOAT16_PRODUCTS 0
 void few_rows(const bfloat16*, int64_t, int64_t, const bfloat16*, int64_t, const bfloat16*, bfloat16*, int64_t) {}
+void unpack_int4(const uint8_t*, const uint32_t*, int64_t, int64_t, int64_t, uint32_t*, int64_t) {}
 void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, const int64_t*,
                        const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t, const float*,
                        bfloat16*, int64_t) {}
@@ -699,7 +738,7 @@ void few_rows_int8(const bfloat16*, int64_t, int64_t, const int8_t*, const int32
 EXPORT(bfloat16, bf16)
 EXPORT(float, f32)
 
-// Whether context_attention_bf16 and few_rows_bf16 are there: they need the processor's bfloat16 products.
+// Whether context_attention_bf16, few_rows_bf16 and unpack_int4_bf16 are there: they need the processor's bfloat16 products.
 extern "C" int64_t has_bfloat16_products() { return HAS_BFLOAT16_PRODUCTS; }
 extern "C" void context_attention_bf16(const bfloat16* q, const bfloat16* k, const bfloat16* v, const int64_t* loc,
                                        int64_t stride, const int64_t* lengths, const int64_t* counts, int64_t batch,
@@ -712,6 +751,11 @@ extern "C" void context_attention_bf16(const bfloat16* q, const bfloat16* k, con
 extern "C" void few_rows_bf16(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weight, int64_t outs,
                               const bfloat16* bias, bfloat16* out, int64_t threads) {
     few_rows(x, rows, in, weight, outs, bias, out, threads);
+}
+
+extern "C" void unpack_int4_bf16(const uint8_t* weight, const uint32_t* scales, int64_t in, int64_t outs, int64_t blocks,
+                                 uint32_t* to, int64_t threads) {
+    unpack_int4(weight, scales, in, outs, blocks, to, threads);
 }
 
 // Whether few_rows_int4_bf16 and few_rows_int8_bf16 are there: they need the processor's byte products, too.

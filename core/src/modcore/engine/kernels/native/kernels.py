@@ -45,7 +45,7 @@ class NativeKernels(CpuKernels):
             pointer, pointer, number,
         )  # fmt: skip
         self._context_attention = self._few_rows = None
-        self._few_rows_int8 = self._few_rows_int4 = None
+        self._few_rows_int8 = self._few_rows_int4 = self._unpack_int4 = None
         if dtype == torch.bfloat16 and library.has_bfloat16_products():
             self._few_rows = function(
                 "few_rows", pointer, number, number, pointer, number, pointer, pointer, number
@@ -55,6 +55,9 @@ class NativeKernels(CpuKernels):
                     "few_rows_int8", pointer, number, number, *[pointer] * 3, number,
                     *[pointer] * 2, number,
                 )  # fmt: skip
+                self._unpack_int4 = function(
+                    "unpack_int4", pointer, pointer, *[number] * 3, pointer, number
+                )
                 self._few_rows_int4 = function(
                     "few_rows_int4", pointer, number, number, *[pointer] * 2, number,
                     *[pointer] * 2, number,
@@ -83,7 +86,7 @@ class NativeKernels(CpuKernels):
         if self._few_rows_int8 and isinstance(packed, Int8Linear) and can_stream(packed):
             return stream_int8(packed, self._few_rows_int8)
         if self._few_rows_int4 and isinstance(packed, Int4Linear) and layout_is_known():
-            return stream_int4(packed, self._few_rows_int4)
+            return stream_int4(packed, self._few_rows_int4, self._unpack_int4)
         return packed
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from modcore.engine.kernels.linear import LinearWeight
+from modcore.engine.kernels.linear.base import few_shapes
 from modcore.engine.kernels.linear.int4 import Int4Linear
 from modcore.engine.kernels.linear.int8 import Int8Linear
 from modcore.engine.kernels.linear.packed import PackedLinear, packed_range
+from modcore.engine.kernels.linear.quantise import row_blocks
 
 #: Rows up to which streaming is no slower than oneDNN's product of the same matrix.
 MOST_ROWS = 48
@@ -68,11 +71,47 @@ def stream_int8(int8: Int8Linear, few_rows: Any) -> StreamedLinear:
     return StreamedLinear(int8, few_rows, addresses, int8.bias)
 
 
-def stream_int4(int4: Int4Linear, few_rows: Any) -> StreamedLinear:
-    """`int4`, streamed by `few_rows_int4_bf16`."""
+def stream_int4(int4: Int4Linear, few_rows: Any, unpack: Any) -> StreamedLinear:
+    """`int4`, streamed by `few_rows_int4_bf16`, and unpacked for many rows by `unpack_int4_bf16`."""
     bias = None if int4.bias is None else int4.bias.bfloat16()
     addresses = [int4.weight.data_ptr(), int4.scales.data_ptr()]
-    return StreamedLinear(int4, few_rows, addresses, bias, MOST_INT4_ROWS)
+    many = UnpackedInt4(int4, unpack) if _layout_is_known() else int4
+    return StreamedLinear(many, few_rows, addresses, bias, MOST_INT4_ROWS)
+
+
+class UnpackedInt4:
+    """`int4` times many rows: blocks of it become bfloat16 in oneDNN's layout, one after the other."""
+
+    def __init__(self, int4: Int4Linear, unpack: Any) -> None:
+        self.shape, self.nbytes = int4.shape, int4.nbytes
+        self._int4, self._unpack = int4, unpack
+
+    @few_shapes
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """See `LinearWeight`."""
+        outs, ins = self.shape
+        product = x.new_empty(len(x), outs)
+        for rows in row_blocks(outs):
+            count = rows.stop - rows.start
+            scratch = _scratch(count, ins)
+            self._unpack(
+                self._int4.weight[rows].data_ptr(), self._int4.scales[:, rows].data_ptr(), ins,
+                outs, count // _BLOCK, packed_range(scratch)[0], torch.get_num_threads(),
+            )  # fmt: skip
+            product[:, rows] = torch.ops.mkldnn._linear_pointwise(x, scratch, None, "none", [], "")
+        return product if self._int4.bias is None else product + self._int4.bias
+
+
+def _scratch(rows: int, columns: int) -> torch.Tensor:
+    """A matrix ``[rows, columns]`` in oneDNN's layout, to be written over; a thread's own."""
+    kept: dict[tuple[int, int], torch.Tensor] = vars(_local).setdefault("scratch", {})
+    if (rows, columns) not in kept:
+        weight = torch.zeros(rows, columns, dtype=torch.bfloat16)
+        kept[rows, columns] = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    return kept[rows, columns]
+
+
+_local = threading.local()
 
 
 def can_stream(packed: PackedLinear | Int8Linear) -> bool:
