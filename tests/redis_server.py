@@ -61,7 +61,7 @@ class RedisServer:
             f"dir {own_directory}",
             f"logfile {self.log}",
             *([] if sentinel else ['save ""', "appendonly no"]),
-            *([f"requirepass {password}", f"masterauth {password}"] if password else []),
+            *([f"requirepass {password}"] if password else []),
         ]
         self._configuration.write_text("\n".join([*own, *lines, ""]))
         self.start()
@@ -73,6 +73,7 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         return redis.Redis(
+            host="127.0.0.1",
             port=self.port,
             password=self.password or None,
             socket_timeout=5,

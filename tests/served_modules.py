@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import modcore
@@ -130,9 +131,24 @@ class Dying(modcore.ModuleBase):
         self.file = file
 
     def forward(self, value: Any) -> Any:
-        with open(self.file, "a") as file:
+        with Path(self.file).open("a") as file:
             file.write(".")
             file.flush()
             if file.tell() == 1:
                 os._exit(3)
         return value
+
+
+class Patient(modcore.ModuleBase):
+    """Asks `other`, which takes long, and notes in a file how long it waited."""
+
+    def __init__(self, other: modcore.ModuleBase, file: str) -> None:
+        super().__init__()
+        self.other, self.file = other, file
+
+    def forward(self) -> None:
+        started = time.monotonic()
+        try:
+            self.other(30.0)
+        finally:
+            Path(self.file).write_text(str(time.monotonic() - started))

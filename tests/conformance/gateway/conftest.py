@@ -22,10 +22,13 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store that nobody else uses."""
+    name = f"test-{secrets.token_hex(8)}"
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
-        return f"{url}{'&' if '?' in url else '?'}namespace=test-{secrets.token_hex(8)}"
-    return {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/gateway.db"}[request.param]
+        return f"{url}{'&' if '?' in url else '?'}namespace={name}"
+    return {"memory": f"memory://{name}", "sqlite": f"sqlite:///{tmp_path}/{name}.db"}[
+        request.param
+    ]
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def open_gateway(place: str) -> Iterator[Callable[[], Gateway]]:
     opened: list[Gateway] = []
 
     def open_one() -> Gateway:
-        gateway = opened[0] if opened and place == "memory://" else connect(place)
+        gateway = connect(place)
         opened.append(gateway)
         return gateway
 

@@ -135,10 +135,8 @@ class TestLife:
         gateway.deregister(entry())
 
     def test_what_is_registered_outlives_the_client(
-        self, open_gateway: Callable[[], Gateway], place: str
+        self, open_gateway: Callable[[], Gateway]
     ) -> None:
-        if place == "memory://":
-            pytest.skip("memory:// lives in its process")
         first = open_gateway()
         first.register(entry(), LONG)
         first.close()

@@ -328,6 +328,11 @@ def test_nobody_else_can_read_a_detached_services_secrets(app: str, state: Path)
         (("{app}", "--cpus", "nan"), "--cpus: nan is not between"),
         (("{app}", "--ready-timeout", "-1"), "--ready-timeout: -1.0 is not between"),
         (("{app}", "--gateway", "nonsense"), "has no scheme"),
+        (
+            ("{app}", "--gateway", "sqlite:///x.db", "--api-key", "k"),
+            "answer to the cluster's token",
+        ),
+        (("{app}", "--api-key", " "), "--api-key: the key has to be printable"),
         (("{app}", "--gateway", "memory://"), "--gateway: memory:// is known to one process"),
         (("{app}", "--gateway", "sqlit:///x.db"), "did you mean sqlite://"),
         (("{app}", "--launcher", "lokal"), "'lokal' in modcore.launchers; did you mean 'local'"),

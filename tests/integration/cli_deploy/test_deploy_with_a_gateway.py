@@ -15,6 +15,7 @@ import pytest
 from deployed import group_of, is_running, modcore_command, rows, write_app
 from gateways import OTHER_KEY, instance, until
 from modcore.gateway import ClusterKey, connect
+from modcore.gateway.instance import read_entry
 from modcore.module.remote import RemoteModule
 
 SECRET = "the secret of this cluster"
@@ -81,9 +82,10 @@ def app(tmp_path: Path) -> str:
 
 
 def test_service_is_registered_and_listed_with_what_each_side_knows(
-    app: str, here: Machine, there: Machine
+    app: str, here: Machine, there: Machine, gateway: str
 ) -> None:
-    here("deploy", app, "--name", "web", "--detach", "--replicas", "2", "--capacity", "7")
+    words = ("--name", "web", "--detach", "--replicas", "2", "--capacity", "7", "--idempotent")
+    here("deploy", app, *words)
     own = here.listed()
     assert [(row["replica"], row["state"], row["calls"]) for row in own] == [
         (0, "ready", 0),
@@ -94,6 +96,9 @@ def test_service_is_registered_and_listed_with_what_each_side_knows(
     assert {row["id"]: row["url"] for row in others} == {row["id"]: row["url"] for row in own}
     assert not any(row["pid"] or row["is_ours"] for row in others)
     assert [row["calls"] for row in others] == [0, 0]
+    for entry in connect(gateway).resolve("web"):
+        found = read_entry(entry, ClusterKey(SECRET))
+        assert (found.capacity, found.idempotent, found.launcher) == (7, True, "local")
 
 
 def test_killed_instance_is_registered_again_as_the_one_it_was(app: str, here: Machine) -> None:

@@ -68,7 +68,7 @@ def test_a_command_that_resembles_none_lists_them_all(modcore: CommandLine) -> N
     done = modcore.run("xyzzy")
 
     assert done.returncode == 2
-    assert "unknown command 'xyzzy'; commands: bench, demo, explain, generate" in done.stderr
+    assert "unknown command 'xyzzy'; commands: bench, demo, deploy, explain, " in done.stderr
 
 
 def test_an_error_shows_a_traceback_with_debug_only_and_the_same_exit_code(

@@ -13,15 +13,22 @@ from modcore.plugins import GROUPS
 from plugin_sites import CommandLine, Site
 
 ENTRY_POINTS = {group: {f"id.{place}": f"alpha:T{place}"} for place, group in enumerate(GROUPS)}
-LOCAL = {
-    "dist": "modcore",
-    "version": VERSION,
-    "group": "modcore.launchers",
-    "id": "local",
-    "target": "modcore.deploy.local:LocalLauncher",
-    "status": "ok",
-    "error": None,
-}
+CORES_OWN = [
+    {
+        "dist": "modcore",
+        "version": VERSION,
+        "group": group,
+        "id": id,
+        "target": target,
+        "status": "ok",
+        "error": None,
+    }
+    for group, id, target in (
+        ("modcore.gateways", "memory", "modcore.gateway.memory:MemoryGateway"),
+        ("modcore.gateways", "sqlite", "modcore.gateway.sqlite:SqliteGateway"),
+        ("modcore.launchers", "local", "modcore.deploy.local:LocalLauncher"),
+    )
+]
 
 
 def test_json_when_a_plugin_fills_every_group_has_exactly_the_documented_shape(
@@ -45,15 +52,16 @@ def test_json_when_a_plugin_fills_every_group_has_exactly_the_documented_shape(
     ]
     assert done["core"] == {"version": VERSION}
     assert set(done) == {"core", "plugins"}
-    assert [entry for entry in done["plugins"] if entry != LOCAL] == alphas
-    assert LOCAL in done["plugins"]
-    assert [list(entry) for entry in done["plugins"]] == [list(LOCAL)] * (len(GROUPS) + 1)
+    assert [entry for entry in done["plugins"] if entry["dist"] == "alpha"] == alphas
+    assert [entry for entry in done["plugins"] if entry["dist"] == "modcore"] == CORES_OWN
+    assert {tuple(entry) for entry in done["plugins"]} == {tuple(CORES_OWN[0])}
+    assert len(done["plugins"]) == len(GROUPS) + len(CORES_OWN)
 
 
 def test_json_when_nothing_but_the_core_is_installed_lists_the_cores_own(
     modcore: CommandLine,
 ) -> None:
-    assert modcore.json("list-plugins") == {"core": {"version": VERSION}, "plugins": [LOCAL]}
+    assert modcore.json("list-plugins") == {"core": {"version": VERSION}, "plugins": CORES_OWN}
 
 
 def test_json_when_entries_have_every_status_gives_each_its_reason(
@@ -137,7 +145,7 @@ def test_output_to_a_pipe_is_aligned_columns_and_a_line_for_each_error(
     title, header, *rows, error = done.stdout.splitlines()
     assert title == f"modcore {VERSION}"
     assert header.split() == ["package", "version", "group", "id", "target", "status"]
-    assert [row.split()[0] for row in rows] == ["alpha", "modcore", "beta"]
+    assert [row.split()[0] for row in rows] == ["alpha", *["modcore"] * 3, "beta"]
     assert {row.index("modcore.") for row in rows if "alpha" in row or "beta" in row} == {
         header.index("group")
     }

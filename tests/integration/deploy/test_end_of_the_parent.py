@@ -88,6 +88,44 @@ def test_parent_that_ends_without_a_word_takes_its_services_with_it(parent: Pare
     until(lambda: not parent.left, 2.0)
 
 
+NESTED = """
+import os
+import modcore
+
+
+def inner(what):
+    return [os.getpid(), os.getppid()]
+
+
+module = modcore.ActionModule(modcore.ServerModule(inner, "inner"))
+"""
+
+NESTING_PARENT = """
+import pathlib, sys, time
+from deployed import TOKEN, entry_spec, launch
+import modcore
+service = launch(entry_spec(pathlib.Path(sys.argv[1])))
+print(*modcore.UrlModule(service.url, token=TOKEN)("pids"), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_services_that_a_service_has_started_are_gone_too(tmp_path: Path, is_stopped: bool) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", NESTING_PARENT, str(write_app(tmp_path, NESTED))],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        assert parent.stdout
+        inner, outer = map(int, parent.stdout.readline().split())
+        if is_stopped:
+            os.kill(outer, signal.SIGSTOP)
+        parent.kill()
+    until(lambda: not group_of(outer) and not group_of(inner), 2.0)
+
+
 def test_what_a_killed_service_started_is_gone_though_its_parent_is_too(parent: Parent) -> None:
     parent.process.send_signal(signal.SIGSTOP)  # it cannot clean up
     os.kill(parent.service, signal.SIGKILL)

@@ -18,7 +18,16 @@ from modcore.errors import ServiceError
 from modcore.gateway.base import GatewayError
 from modcore.gateway.directory import shared_directory
 from modcore.module.remote import DeadlineExceeded
-from served_modules import Asking, Dying, Loading, NotLoading, Sleeper, SlowToLoad, Worker
+from served_modules import (
+    Asking,
+    Dying,
+    Loading,
+    NotLoading,
+    Patient,
+    Sleeper,
+    SlowToLoad,
+    Worker,
+)
 from waiting import wait_until
 
 PATIENCE = 30.0
@@ -124,6 +133,20 @@ def test_call_ends_with_its_deadline() -> None:
         module.stop()
 
 
+def test_what_is_left_of_a_deadline_holds_for_what_is_called_in_turn(tmp_path: Path) -> None:
+    inner = modcore.ServerModule(Sleeper(), deadline=60.0)
+    file = tmp_path / "waited"
+    outer = modcore.ServerModule(Patient(inner, str(file)), deadline=1.0).start()
+    try:
+        with pytest.raises(DeadlineExceeded):
+            outer()
+        wait_until(file.exists, PATIENCE)
+        wait_until(lambda: file.read_text(), PATIENCE)
+        assert float(file.read_text()) < 5
+    finally:
+        outer.stop()
+
+
 @pytest.mark.parametrize("wrong", [{"replicas": 0}, {"deadline": 0}, {"restarts": -1}])
 def test_values_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -163,7 +186,7 @@ def test_services_start_at_once_and_find_each_other_by_name(gateway: str) -> Non
         assert own not in {told, asked, os.getpid()}
         directory = shared_directory(gateway)
         wait_until(lambda: len(directory.instances("inner")) == 2, PATIENCE)
-        assert set(directory.services()) == {"inner", "outer"}
+        wait_until(lambda: set(directory.services()) == {"inner", "outer"}, PATIENCE)
     finally:
         outer.stop()
     wait_until(lambda: not shared_directory(gateway).services(), PATIENCE, "all have left")

@@ -64,6 +64,14 @@ class TestSentinel:
         with pytest.raises(GatewayError, match="refuses the password"):
             gateway.resolve()
 
+    def test_a_sentinel_with_a_password_of_its_own(self, master: RedisServer) -> None:
+        watching = (f"sentinel monitor main 127.0.0.1 {master.port} 1",)
+        with redis_server(*watching, sentinel=True, password="other") as sentinel:
+            url = f"redis+sentinel://:geheim@127.0.0.1:{sentinel.port}/main"
+            with pytest.raises(GatewayError, match="sentinel_password"):
+                RedisGateway(url).resolve()
+            verify_works(RedisGateway(f"{url}?sentinel_password=other"))
+
     def test_no_sentinel_at_all_is_a_store_that_is_down(self) -> None:
         gateway = RedisGateway(f"redis+sentinel://127.0.0.1:{free_port()}/main")
         with pytest.raises(GatewayUnavailable):

@@ -126,14 +126,3 @@ def test_something_else_than_redis_is_told_as_such() -> None:
 def test_a_sentinel_in_place_of_a_server_is_told_as_such() -> None:
     with redis_server(sentinel=True) as sentinel:
         assert "is a Sentinel; use redis+sentinel://" in refusal(sentinel.url)
-
-
-def test_connections_say_who_they_are(server: RedisServer) -> None:
-    gateway = RedisGateway(server.url)
-    gateway.resolve()
-    with server.client() as client:
-        names = {each["name"] for each in client.client_list()}
-    assert "modcore-gateway" in names
-    gateway.close()
-    with server.client() as client:
-        assert "modcore-gateway" not in {each["name"] for each in client.client_list()}

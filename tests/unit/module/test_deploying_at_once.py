@@ -207,3 +207,21 @@ def test_service_that_two_others_hold_is_deployed_once() -> None:
     shared = Findable("shared")
     Findable("root", Findable("a", shared), Findable("b", shared)).start()
     assert LOG.count("deploy shared") == 1
+
+
+def test_services_that_do_not_hold_each_other_are_stopped_together_parents_first() -> None:
+    meeting = threading.Barrier(2, timeout=SECONDS)
+
+    class Process(Findable):
+        deploys_elsewhere = True
+
+        def stop(self) -> None:
+            if self.name != "parent":
+                meeting.wait()
+            super().stop()
+
+    a, b = Process("a", modcore.ActionModule(str)), Process("b", modcore.ActionModule(str))
+    Node("root", Node("other"), Process("parent", a, b)).stop()
+    assert before("stop parent", "stop a") and before("stop parent", "stop b")
+    assert before("stop root", "stop parent")
+    assert sorted(LOG) == ["stop a", "stop b", "stop other", "stop parent", "stop root"]

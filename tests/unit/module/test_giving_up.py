@@ -363,7 +363,7 @@ def test_start_that_waits_for_its_former_process_leaks_none_of_another_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     launched = Launched()
-    monkeypatch.setattr("modcore.module.server.plugin_manager", lambda: launched)
+    monkeypatch.setattr("modcore.module.replicas.plugin_manager", lambda: launched)
     module = modcore.ServerModule(abs).start()
     held_up = threading.Thread(target=module.start)
     held_up.start()

@@ -27,6 +27,7 @@ COMMANDS = {
     "demo": "Train, serve, ask and score a small Llama, all on this machine.",
     "deploy": "Deploy a module, a flow or a callable as a service.",
     "explain": "Say which plugin serves a checkpoint, and why.",
+    "gateway": "One HTTP address in front of every registered service.",
     "generate": "Complete one prompt with a checkpoint.",
     "list-plugins": "List what is installed, without importing it.",
     "logs": "Show what a service has printed.",

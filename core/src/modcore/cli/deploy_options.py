@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import secrets
 from dataclasses import replace
 
+from modcore.cli.api_key import add_api_key_options, api_key
 from modcore.cli.entry_module import read_arguments
-from modcore.cli.gateway_option import add_gateway_option, gateway_of
+from modcore.cli.joining import add_gateway_option, used_gateway
 from modcore.deploy.entry_point import EntryPoint
 from modcore.deploy.plan import DeploymentPlan, new_ids
 from modcore.errors import InvalidRequest, ServiceError
 from modcore.gateway.instance import verify_service_name
 from modcore.plugins.records import Resources
 
-API_KEY = "MODCORE_API_KEY"
 MAX_REPLICAS = 256
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -35,7 +34,8 @@ def add_deploy_options(parser: argparse.ArgumentParser) -> None:
         help="what a class or function at ENTRY is called with to make the module: an object or a list; "
         "anyone on this machine can read a command line, so no secrets here",
     )
-    add_gateway_option(parser)
+    add_gateway_option(parser, "where services find each other")
+    add_api_key_options(parser)
     parser.add_argument(
         "--replicas", metavar="N", type=int, default=1, help="instances (default: 1)"
     )
@@ -43,6 +43,11 @@ def add_deploy_options(parser: argparse.ArgumentParser) -> None:
         "--launcher", metavar="ID", default="local", help="who places them (default: local)"
     )
     parser.add_argument("--capacity", metavar="N", type=int, help="calls an instance takes at once")
+    parser.add_argument(
+        "--idempotent",
+        action="store_true",
+        help="a call may be made twice, so one whose instance dies is made again elsewhere",
+    )
     parser.add_argument(
         "--restarts",
         metavar="N",
@@ -86,17 +91,25 @@ def plan_of(args: argparse.Namespace) -> DeploymentPlan:
         launcher=args.launcher,
         replicas=args.replicas,
         capacity=args.capacity,
+        is_idempotent=args.idempotent,
         restarts=args.restarts,
         ready_timeout=args.ready_timeout,
         resources=Resources(cpus=args.cpus, gpus=args.gpus, memory=_memory(args.memory)),
         ids=new_ids(args.replicas),
     )
-    return _with_secrets(plan, gateway_of(args))
+    return _with_secrets(plan, args)
 
 
-def _with_secrets(plan: DeploymentPlan, gateway: str | None) -> DeploymentPlan:
+def _with_secrets(plan: DeploymentPlan, args: argparse.Namespace) -> DeploymentPlan:
+    own, gateway = api_key(args), used_gateway(args)
     if gateway is None:
-        return replace(plan, token=_api_key() or secrets.token_urlsafe(32))
+        return replace(plan, token=own or secrets.token_urlsafe(32))
+    if args.api_key or args.api_key_file:
+        raise InvalidRequest(
+            "services that meet in a gateway answer to the cluster's token; a key of their own is the front "
+            "door's: modcore gateway --api-key-file FILE.",
+            param="api_key",
+        )
     from modcore.gateway.addresses import scheme_of
     from modcore.gateway.connect import connect
     from modcore.gateway.secret import cluster_key
@@ -110,13 +123,6 @@ def _with_secrets(plan: DeploymentPlan, gateway: str | None) -> DeploymentPlan:
     connect(gateway).close()  # it may be one that nobody brings
     key = cluster_key(gateway)
     return replace(plan, token=key.token, gateway=gateway, cluster_key=key.secret)
-
-
-def _api_key() -> str | None:
-    key = os.environ.get(API_KEY)
-    if key is not None and (not key.strip() or not key.isascii() or not key.isprintable()):
-        raise InvalidRequest(f"{API_KEY} has to be printable ASCII and not empty; or unset it.")
-    return key.strip() if key else None
 
 
 def _name(given: str | None, entry: EntryPoint) -> str:

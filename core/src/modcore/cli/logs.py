@@ -6,8 +6,8 @@ import argparse
 import json
 from collections.abc import Iterable
 
-from modcore.cli.gateway_option import add_gateway_option, gateway_of, warn_of
-from modcore.cli.text import printable
+from modcore.cli.joining import add_gateway_option, used_gateway
+from modcore.cli.text import printable, warn
 from modcore.errors import InvalidRequest
 from modcore.plugins.commands import Command
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is printed")
     parser.add_argument("--replica", metavar="N", type=int, help="only this replica")
-    add_gateway_option(parser)
+    add_gateway_option(parser, "where to look for it")
     parser.add_argument("--json", action="store_true", help="print each line as a JSON object")
 
 
@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     name = verify_service_name(args.name)
     if not 0 <= args.lines <= MAX_LINES:
         raise InvalidRequest(f"{args.lines} is not between 0 and {MAX_LINES}.", param="lines")
-    inventory = Inventory(gateway_of(args))
+    inventory = Inventory(used_gateway(args))
     sources = log_sources(name, inventory)
-    warn_of(inventory)
+    warn(inventory.trouble)
     if args.replica is not None:
         sources = [source for source in sources if source.replica == args.replica]
     if not sources:

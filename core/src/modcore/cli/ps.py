@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from modcore.cli.gateway_option import add_gateway_option, gateway_of, warn_of
-from modcore.cli.text import columns
+from modcore.cli.joining import add_gateway_option, used_gateway
+from modcore.cli.text import columns, warn
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _COLUMNS = ("name", "replica", "state", "url", "pid", "uptime", "restarts", "lau
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_gateway_option(parser)
+    add_gateway_option(parser, "where to look")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -27,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
     """List the services of the gateway and of this user on this machine."""
     from modcore.deploy.inventory import Inventory
 
-    inventory = Inventory(gateway_of(args))
+    inventory = Inventory(used_gateway(args))
     rows = inventory.asked(inventory.rows())
-    warn_of(inventory)
+    warn(inventory.trouble)
     if args.json:
         print(json.dumps({"services": [asdict(row) for row in rows]}, indent=2))
     elif not rows:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
+from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from modcore.cli.api_key import add_api_key_options, api_key, verify_key_for
 from modcore.cli.engine_options import add_engine_options, build_engine
+from modcore.cli.joining import add_gateway_option, service_name, used_gateway
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
-API_KEY = "MODCORE_API_KEY"
+if TYPE_CHECKING:
+    from modcore.deploy.place import Place
+
+#: Requests that a server takes: what it does not answer at once waits there.
+CAPACITY = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,11 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-name", metavar="NAME", help="the name that clients use (default: the directory's)"
     )
-    parser.add_argument(
-        "--api-key",
-        metavar="KEY",
-        help=f"ask clients for this key; anyone on this machine can read a command line, so rather set {API_KEY}",
-    )
+    add_api_key_options(parser)
+    add_gateway_option(parser, "register the model where the front door (modcore gateway) finds it")
     add_engine_options(parser)
 
 
@@ -46,27 +51,26 @@ def run(args: argparse.Namespace) -> int:
         raise MissingExtra(
             f"Serving needs {error.name}, which is not installed; try: pip install 'modcore[serve]'"
         ) from error
-    api_key = _api_key(args)
+    key = api_key(args)
     if not 0 <= args.port <= 65535:
         raise InvalidRequest(
             f"{args.port} is not a port; choose one from 0 to 65535.", param="port"
         )
     if args.model_name == "":
         raise InvalidRequest("the name is empty; give it some text.", param="model_name")
-    if not server.is_loopback(args.host) and not api_key:
-        raise InvalidRequest(
-            f"{args.host} can be reached by others, and there is no key; set {API_KEY}, or listen on 127.0.0.1.",
-            param="host",
-        )
+    verify_key_for(args.host, key)
+    gateway = used_gateway(args)
     # Taken before the model is loaded: whoever waits minutes for it must not learn then that the port is taken.
     listener = server.open_listener(args.host, args.port)
+
+    name = args.model_name or Path(args.checkpoint).resolve().name
+    url = server.url_of(listener)
+    place, token = _place(gateway, name, url)
 
     from modcore.engine import AsyncEngine
 
     engine = build_engine(args.checkpoint, args)
     engine.preparer.warm_up()
-    name = args.model_name or Path(args.checkpoint).resolve().name
-    url = server.url_of(listener)
 
     def announce() -> None:
         print(
@@ -74,22 +78,40 @@ def run(args: argparse.Namespace) -> int:
         )
         print(f"url: {url}", flush=True)
 
+    def on_ready() -> None:
+        place.register(then=announce)
+
     async_engine = AsyncEngine(engine)
     try:
-        app = create_app(async_engine, name, api_key)
-        server.run(app, listener, on_ready=announce, on_overdue=async_engine.shut_down)
+        app = create_app(async_engine, name, key, token)
+        server.run(app, listener, on_ready, async_engine.shut_down, place.drain)
     finally:
+        place.leave()
         async_engine.close()
+    place.raise_failure()
     return 0
 
 
-def _api_key(args: argparse.Namespace) -> str | None:
-    key = os.environ.pop(API_KEY, None) if args.api_key is None else args.api_key
-    if key is None:
-        return None
-    if not key.strip() or not key.isascii() or not key.isprintable():
-        raise InvalidRequest("the key has to be printable ASCII and not empty.", param="api_key")
-    return str(key).strip()
+def _place(gateway: str | None, model: str, url: str) -> tuple[Place, str | None]:
+    """Where the model is registered, and the token with which the cluster calls it; neither without a gateway."""
+    from modcore.deploy.handover import Handover
+    from modcore.deploy.place import Place
+    from modcore.gateway.instance import Instance
+
+    service = service_name(model)
+    instance = Instance(service=service, url=url, models=(model,), capacity=CAPACITY)
+    if gateway is None:
+        return Place(Handover(), instance), None
+    if ip_address(urlsplit(url).hostname or "").is_unspecified:
+        raise InvalidRequest(
+            f"{url} is no address that others could call; name the one under which they reach this machine.",
+            param="host",
+        )
+    from modcore.gateway.secret import cluster_key
+
+    key = cluster_key(gateway)
+    handover = Handover(token=key.token, gateway=gateway, cluster_key=key.secret)
+    return Place(handover, instance), key.token
 
 
 COMMAND = Command("serve", "Serve a checkpoint over HTTP, with the OpenAI API.", add_arguments, run)

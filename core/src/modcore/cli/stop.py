@@ -6,7 +6,8 @@ import argparse
 import json
 import math
 
-from modcore.cli.gateway_option import add_gateway_option, gateway_of, warn_of
+from modcore.cli.joining import add_gateway_option, used_gateway
+from modcore.cli.text import warn
 from modcore.errors import InvalidRequest
 from modcore.plugins.commands import Command
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=30.0,
         help="seconds that running calls get to finish (default: 30)",
     )
-    add_gateway_option(parser)
+    add_gateway_option(parser, "where to look for it")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     name = verify_service_name(args.name)
     if not 0 <= args.timeout < math.inf:
         raise InvalidRequest(f"{args.timeout} is no number of seconds.", param="timeout")
-    inventory = Inventory(gateway_of(args))
+    inventory = Inventory(used_gateway(args))
     rows = inventory.rows(name)
-    warn_of(inventory)
+    warn(inventory.trouble)
     elsewhere = [row for row in rows if not row.is_ours and row.url]
     token = inventory.token(name) if elsewhere else None
     here = stop_local(name, args.timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 
@@ -10,6 +11,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def warn(sentence: str) -> None:
+    """Say on stderr what a person should know; nothing when it is empty."""
+    if sentence:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

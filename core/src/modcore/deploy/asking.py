@@ -43,7 +43,7 @@ def state_of(url: str) -> str:
     """``ready``, ``draining``, ``not ready`` or ``silent``, as the service at `url` says it."""
     answer = ask(url, "GET", "/readyz", None)
     if answer.status == http.client.SERVICE_UNAVAILABLE:
-        return answer.state or "not ready"
+        return answer.state or ("draining" if "draining" in answer.text else "not ready")
     return "ready" if answer.status else "silent"
 
 

@@ -28,6 +28,7 @@ class DeploymentPlan:
     launcher: str = "local"
     replicas: int = 1
     capacity: int | None = None
+    is_idempotent: bool = False
     restarts: int = 5
     ready_timeout: float = 300.0
     resources: Resources = field(default_factory=Resources)
@@ -68,10 +69,13 @@ class DeploymentPlan:
 
     def _command(self) -> tuple[str, ...]:
         words = ["serve-module", "--entry", self.entry, "--name", self.name]
+        words += ["--launcher", self.launcher]
         if self.arguments is not None:
             words += ["--args", self.arguments]
         if self.capacity is not None:
             words += ["--capacity", str(self.capacity)]
+        if self.is_idempotent:
+            words.append("--idempotent")
         return tuple(words)
 
 

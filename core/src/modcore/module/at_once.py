@@ -83,6 +83,9 @@ class AtOnce:
 
 def all_ended(tasks: Sequence[Callable[[], object]]) -> None:
     """Run `tasks`, which raise nothing, at once, each to its end; an interrupt of the wait interrupts them."""
+    if len(tasks) == 1:
+        tasks[0]()
+        return
     running = [InterruptibleTask(task, f"task {number}") for number, task in enumerate(tasks)]
     for task in running:
         task.start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 
 from modcore.errors import ServiceError
@@ -28,10 +28,10 @@ _PAUSE = 0.02  # seconds before looking again
 class Attempts:
     """The attempts at one call, which may take `seconds` (None: for ever) to the end of its answer.
 
-    Iterating (in either form) names an instance, and waits for one where that is of use; the attempt at it
-    is made in a ``with`` block of the whole, which takes what it fails with if another is to follow::
+    Each is made in a ``with`` block of the whole, which keeps what it fails with when another is to follow::
 
-        for instance in attempts:
+        while True:
+            instance = attempts.instance()
             with attempts:
                 return at(instance)
 
@@ -65,18 +65,14 @@ class Attempts:
             return self._seconds  # nothing has taken any time yet
         return max(self._end - time.monotonic(), 0.001)
 
-    def __iter__(self) -> Iterator[Instance]:
-        return self
-
-    def __next__(self) -> Instance:
+    def instance(self) -> Instance:
+        """The instance to try now; waits for one where that is of use."""
         while (lease := self._next()) is None:
             time.sleep(_PAUSE)
         return lease.instance
 
-    def __aiter__(self) -> AsyncIterator[Instance]:
-        return self
-
-    async def __anext__(self) -> Instance:
+    async def ainstance(self) -> Instance:
+        """As `instance`, for asyncio."""
         while (lease := self._next()) is None:
             await asyncio.sleep(_PAUSE)
         return lease.instance

@@ -8,7 +8,7 @@ deployed here waits for that.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from modcore.errors import ServiceError
@@ -70,6 +70,33 @@ def deploy_at_once(
         if late is not None:
             raise late from None
         raise
+
+
+def stopped_together(nodes: Iterable[Node]) -> Iterator[list[Node]]:
+    """`nodes`, which come parents first, in the groups that can be stopped at once.
+
+    Processes end together unless one of them holds another, which it may be calling; what has a `stop` of
+    its own otherwise ends alone.
+    """
+    from modcore.module.base import ModuleBase
+
+    group: list[Node] = []
+    held: set[int] = set()
+    for node in nodes:
+        module = node[1]
+        is_plain = type(module).stop is ModuleBase.stop and "stop" not in vars(module)
+        ends_alone = not (is_plain or module.deploys_elsewhere)
+        if group and (ends_alone or (module.deploys_elsewhere and id(module) in held)):
+            yield group
+            group, held = [], set()
+        group.append(node)
+        if ends_alone:
+            yield group
+            group = []
+        elif module.deploys_elsewhere:
+            held |= {id(each) for _, each in children_first(module, allow_cycles=True)}
+    if group:
+        yield group
 
 
 def _deploy(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from modcore.module.at_once import all_ended
 from modcore.module.deadline import Cancelled, Deadline
-from modcore.module.deploying import Node, addressed, deploy_at_once
+from modcore.module.deploying import Node, addressed, deploy_at_once, stopped_together
 from modcore.module.interruptible import finished
 from modcore.module.progress import progress
 from modcore.module.state import Outcome, Step
@@ -87,19 +87,26 @@ def _train_together(
 
 
 def stop_below(root: ModuleBase) -> None:
-    """Stop everything that `root` holds, each once, parents first.
+    """Stop everything that `root` holds, each once, parents first; services that do not hold each other at once.
 
     What one raises, an interrupt too, is raised when all have had their turn; several errors as an
     ExceptionGroup.
     """
     failures: list[BaseException] = []
-    for path, module in _below(root):
+    for nodes in stopped_together(_below(root)):
         try:
-            module.stop()
+            all_ended([functools.partial(_stop, node, failures) for node in nodes])
         except BaseException as error:
-            error.add_note(f"while stopping {path}")
             failures.append(error)
     _raise(failures)
+
+
+def _stop(node: Node, failures: list[BaseException]) -> None:
+    try:
+        node[1].stop()
+    except BaseException as error:
+        error.add_note(f"while stopping {node[0]}")
+        failures.append(error)
 
 
 def wait_below(root: ModuleBase) -> None:

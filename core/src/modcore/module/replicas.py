@@ -20,19 +20,21 @@ class Replicas:
         self._services: dict[str, Service] = {}
         self._lock = threading.Lock()
         self._is_closed = False
-        self._urls: tuple[str, ...] = ()
-        self._instances: tuple[Instance, ...] = ()
+        self._seen: tuple[tuple[str, ...], tuple[Instance, ...]] = (), ()
 
     def launch(self) -> None:
         """Place all; raises what the first that fails has said, and then none is left."""
         crew = AtOnce("replicas", patience=lambda: 0.0)
         try:
-            for id, spec in self._specs.items():
+            for name, spec in self._specs.items():
                 label = f"starting replica {spec.replica} of {spec.name}"
-                crew.start(label, functools.partial(self._launch_one, id, spec))
+                crew.start(label, functools.partial(self._launch_one, name, spec))
             crew.wait()
         except BaseException as error:
-            self.close()
+            try:
+                self.close()
+            except Exception as failure:
+                error.add_note(f"a replica could not be ended: {failure!r}")
             if isinstance(error, ExceptionGroup):
                 raise _first_of(error, len(self._specs)) from None
             raise
@@ -45,8 +47,8 @@ class Replicas:
         failures: list[Exception] = []
         all_ended(
             [
-                functools.partial(_end, self._specs[id], service, failures)
-                for id, service in services.items()
+                functools.partial(_end, self._specs[name], service, failures)
+                for name, service in services.items()
             ]
         )
         for failure in failures:
@@ -61,14 +63,15 @@ class Replicas:
         """Those that are up, each where it is now; the same tuple as long as nothing has changed."""
         services = tuple(self._services.items())
         urls = tuple(service.url for _, service in services)
-        if urls != self._urls:
-            self._instances = tuple(
-                Instance(service=service.name, url=url, id=id)
-                for (id, service), url in zip(services, urls, strict=True)
+        seen_urls, instances = self._seen
+        if urls != seen_urls:
+            instances = tuple(
+                Instance(service=self._specs[name].name, url=url, id=name)
+                for (name, _), url in zip(services, urls, strict=True)
                 if url
             )
-            self._urls = urls
-        return self._instances
+            self._seen = urls, instances  # at once: other threads are here too
+        return instances
 
     @property
     def ids(self) -> Collection[str]:
@@ -84,7 +87,8 @@ class Replicas:
     def failure(self) -> ServiceError | None:
         """What has ended by itself for good, with an exit code other than 0, or None."""
         codes = {
-            self._specs[id].replica: service.poll() for id, service in self._services.copy().items()
+            self._specs[name].replica: service.poll()
+            for name, service in self._services.copy().items()
         }
         failed = {replica: code for replica, code in codes.items() if code}
         if not failed:

@@ -41,14 +41,16 @@ class Route:
     def call(self, args: _Args, kwargs: _Kwargs) -> Any:
         """The result of one call."""
         attempts = self._attempts()
-        for instance in attempts:
+        while True:
+            instance = attempts.instance()
             with attempts:
                 return self._at(instance).call(args, kwargs, timeout=attempts.left)
 
     def stream(self, args: _Args, kwargs: _Kwargs) -> Iterator[Any]:
         """The pieces of one call as they are made; closing the iterator ends the call."""
         attempts = self._attempts()
-        for instance in attempts:
+        while True:
+            instance = attempts.instance()
             with attempts:
                 pieces = self._at(instance).stream(args, kwargs, timeout=attempts.left)
                 with contextlib.closing(pieces):
@@ -60,14 +62,16 @@ class Route:
     async def acall(self, args: _Args, kwargs: _Kwargs) -> Any:
         """As `call`, for asyncio."""
         attempts = self._attempts()
-        async for instance in attempts:
+        while True:
+            instance = await attempts.ainstance()
             with attempts:
                 return await self._at(instance).acall(args, kwargs, timeout=attempts.left)
 
     async def astream(self, args: _Args, kwargs: _Kwargs) -> AsyncIterator[Any]:
         """As `stream`, for asyncio."""
         attempts = self._attempts()
-        async for instance in attempts:
+        while True:
+            instance = await attempts.ainstance()
             with attempts:
                 pieces = self._at(instance).astream(args, kwargs, timeout=attempts.left)
                 async with contextlib.aclosing(pieces):

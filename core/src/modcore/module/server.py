@@ -226,17 +226,18 @@ class ServerModule(ModuleBase):
         name = self._service_name or self.name or type(self.module).__name__
         options = ["--name", name, "--launcher", self.launcher]
         options += ["--idempotent"] if self.idempotent else []
-        return {
-            id: ServiceSpec(
+        specs = {}
+        for replica in range(self.replicas):
+            instance = secrets.token_hex(8)
+            specs[instance] = ServiceSpec(
                 name=name,
                 command=("serve-module", *options),
-                environment={INSTANCE: id},
+                environment={INSTANCE: instance},
                 launcher=self.launcher,
                 replica=replica,
                 restarts=self.restarts,
             )
-            for replica, id in enumerate(secrets.token_hex(8) for _ in range(self.replicas))
-        }
+        return specs
 
     @property
     def _gateway_url(self) -> str:

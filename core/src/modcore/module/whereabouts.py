@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from modcore.gateway.directory import Directory
+from typing import TYPE_CHECKING
+
 from modcore.gateway.instance import Instance
 from modcore.module.replicas import Replicas
+
+if TYPE_CHECKING:
+    from modcore.gateway.directory import Directory
+
+_Instances = tuple[Instance, ...]
 
 
 class Whereabouts:
@@ -21,20 +27,20 @@ class Whereabouts:
         fixed: tuple[Instance, ...] = (),
     ) -> None:
         self._service, self._directory, self._replicas = service, directory, replicas
-        self._listed: tuple[Instance, ...] = ()
-        self._own: tuple[Instance, ...] = ()
-        self._all = self._fixed = fixed
+        self._fixed = fixed
+        self._seen: tuple[_Instances, _Instances, _Instances] = (), (), fixed
 
     def __call__(self) -> tuple[Instance, ...]:
         """All of them; the same tuple as long as nothing changes."""
         listed = self._directory.instances(self._service) if self._directory else ()
         own = self._replicas.instances() if self._replicas else ()
-        if listed is not self._listed or own is not self._own:
+        seen_listed, seen_own, everybody = self._seen
+        if listed is not seen_listed or own is not seen_own:
             ours = self._replicas.ids if self._replicas else ()
             others = tuple(each for each in listed if each.id not in ours)
-            self._all = self._fixed + own + others
-            self._listed, self._own = listed, own
-        return self._all
+            everybody = self._fixed + own + others
+            self._seen = listed, own, everybody  # at once: other threads are here too
+        return everybody
 
     @property
     def is_hopeless(self) -> bool:

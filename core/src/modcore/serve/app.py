@@ -18,10 +18,12 @@ from modcore.serve.metrics import Metrics
 from modcore.serve.served import Served, served_by
 
 
-def create_app(engine: AsyncEngine, model_name: str, api_key: str | None = None) -> FastAPI:
+def create_app(
+    engine: AsyncEngine, model_name: str, api_key: str | None = None, token: str | None = None
+) -> FastAPI:
     """The ASGI application that serves `engine` as `model_name`.
 
-    With an `api_key`, every path but ``/health`` asks for it.
+    With an `api_key`, every path but ``/health`` asks for it, or for `token`, a cluster's.
     """
     # The interactive pages would load their scripts from elsewhere.
     app = FastAPI(title="modcore", version=VERSION, docs_url=None, redoc_url=None)
@@ -34,7 +36,7 @@ def create_app(engine: AsyncEngine, model_name: str, api_key: str | None = None)
     app.include_router(completions.router)
     app.include_router(chat.router)
     install_error_handlers(app)
-    app.add_middleware(Guard, api_key=api_key)
+    app.add_middleware(Guard, api_key=api_key, token=token)
     app.add_middleware(HttpMetrics, registry=metrics.registry)  # the outermost
     return app
 

@@ -42,7 +42,7 @@ class _DrainingServer(Server):
         grace: float,
     ) -> None:
         super().__init__(configured(app), on_ready, nothing)
-        self._app, self._on_drain, self._grace = app, on_drain, grace
+        self._app, self._tell_drain, self._grace = app, on_drain, grace
         self._drain: asyncio.Task[None] | None = None
         app.on_stop = lambda: self.handle_exit(signal.SIGTERM, None)
 
@@ -56,7 +56,7 @@ class _DrainingServer(Server):
             self._app.end_calls()
 
     async def _end(self) -> None:
-        asyncio.get_running_loop().call_soon(self._on_drain)
+        asyncio.get_running_loop().call_soon(self._tell_drain)
         if not await self._app.state.idle(self._grace):
             self._app.end_calls()
             await self._app.state.idle(LAST_SECONDS)

@@ -66,13 +66,14 @@ def run(
     listener: socket.socket,
     on_ready: Callable[[], None],
     on_overdue: Callable[[], None],
+    on_drain: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve `app` on `listener` until SIGTERM or SIGINT.
 
-    `on_ready` is called once it answers; `on_overdue` when answers still run some seconds after the
-    signal, and has to end them.
+    `on_ready` is called once it answers; `on_drain` when the signal has come; `on_overdue` when answers
+    still run some seconds later, and has to end them. None of them may block.
     """
-    Server(configured(app), on_ready, on_overdue).run(sockets=[listener])
+    Server(configured(app), on_ready, on_overdue, on_drain).run(sockets=[listener])
 
 
 def configured(app: ASGIApp) -> uvicorn.Config:
@@ -84,6 +85,7 @@ def configured(app: ASGIApp) -> uvicorn.Config:
         log_level="error",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody is asked who somebody else says he is
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS + 2 * LAST_SECONDS,
@@ -98,8 +100,10 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         on_ready: Callable[[], None],
         on_overdue: Callable[[], None],
+        on_drain: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
+        self._on_drain = on_drain
         self._on_ready = on_ready
         self._on_overdue = on_overdue
 
@@ -120,6 +124,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end."""
         super().handle_exit(sig, frame)
+        self._on_drain()
         loop = asyncio.get_running_loop()
         loop.call_later(GRACEFUL_SECONDS, self._on_overdue)
         loop.call_later(GRACEFUL_SECONDS + LAST_SECONDS, self._hang_up)

@@ -2,7 +2,7 @@
 
 Arrive as themselves: None, bool, int (14 000 bits), float (NaN and infinities too), str, bytes, bytearray, list, tuple,
 dict, set, frozenset, complex, Decimal, UUID, date, time, datetime, timedelta, NumPy arrays and scalars, torch
-tensors (`extensions`). All else is refused by name: subclasses too, which would arrive as their parents.
+tensors (`extensions`); what a parallel returns arrives as a tuple. All else is refused by name: subclasses too, which would arrive as their parents.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from modcore.flow.values import package
 from modcore.wire import JSON, MSGPACK, bounds
 from modcore.wire.extensions import ENCODER, packed, unpack
 from modcore.wire.refusals import CannotTravel, Malformed

@@ -19,8 +19,8 @@ from redis.retry import Retry
 from modcore_redis_gateway.url import Address, RedisUrl
 
 PATIENCE = 0.5  # seconds: for a connection, and for each answer
-_FOR_A_CONNECTION = 0.25  # seconds, when all are in use
-_CONNECTIONS = 16
+_FOR_A_CONNECTION = 0.4  # seconds, when all are in use
+_CONNECTIONS = 32
 _WATCHES = 8
 _UNUSED = 10  # seconds after which a connection is tried with a PING before it is used
 

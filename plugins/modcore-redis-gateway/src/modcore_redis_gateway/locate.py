@@ -51,9 +51,14 @@ class Locator:
             "username": options.get("sentinel_username"),
             "password": options.get("sentinel_password"),
         }
-        answer = self._exchange(
-            node, credentials, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.master
-        )
+        ask = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.master)
+        try:
+            answer = self._exchange(node, credentials, *ask)
+        except exceptions.AuthenticationError as error:
+            raise GatewayError(
+                f"The Sentinel at {node} asks for a password, or refuses it; it belongs into "
+                "?sentinel_password=, a user's name into sentinel_username."
+            ) from error
         if answer is None:
             raise GatewayError(
                 f"The Sentinel at {node} knows no master {self._url.master!r}; the URL names it: "

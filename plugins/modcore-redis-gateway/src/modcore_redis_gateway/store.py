@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from modcore.gateway.base import GatewayError
+from modcore.gateway.forks import renew_after_fork
 from modcore_redis_gateway.connections import PATIENCE, Connections
 from modcore_redis_gateway.locate import Locator
 from modcore_redis_gateway.safety import verify_guarded
@@ -28,6 +29,7 @@ class Store:
         self._locator = Locator(url, key)
         self._lock = threading.Lock()
         self._current: Connections | None = None
+        renew_after_fork(self)
 
     def run(self, script: Script, keys: Sequence[str], *arguments: Any) -> Any:
         """What `script` returns."""
@@ -53,6 +55,11 @@ class Store:
         """End every connection."""
         with self._lock:
             self._drop(self._current)
+
+    def after_fork(self) -> None:
+        """A child has connections of its own; those of its parent may be in the middle of an answer."""
+        self._lock = threading.Lock()
+        self._current = None
 
     def _at_server(self, call: Callable[[Connections], _T]) -> _T:
         """What `call` makes of the server; once more where another has taken its place, and it has not run."""

@@ -8,7 +8,7 @@ import ssl
 from redis import exceptions
 
 from modcore.gateway.base import GatewayError, GatewayUnavailable
-from modcore_redis_gateway.url import RedisUrl
+from modcore_redis_gateway.url import SERVER, RedisUrl
 
 #: How Redis says it, by version; inside a script it is an ordinary error.
 _FORBIDDEN = re.compile(r"no permissions|can't run this command|can't access at least one", re.I)
@@ -31,7 +31,7 @@ def _lasting(error: Exception, url: RedisUrl) -> str | None:
             f"the user {url.username or 'default'} may not do what a gateway does ({error}); the README "
             "of modcore-redis-gateway has the line for ACL SETUSER"
         )
-    if isinstance(error, exceptions.MovedError):
+    if isinstance(error, exceptions.MovedError) and url.kind == SERVER:
         return "it is a node of a Redis Cluster; use redis+cluster://"
     if isinstance(error, exceptions.InvalidResponse):
         return "what listens there does not speak Redis's protocol (with TLS: use rediss://)"
@@ -54,6 +54,8 @@ def _mistrusted(error: Exception) -> str | None:
             f"its certificate is not trusted ({cause.verify_message}); name the file of your "
             "authority with ?ssl_ca_certs=FILE, and the host as the certificate does"
         )
+    if isinstance(cause, ssl.SSLEOFError):
+        return None  # the server has ended it, perhaps with itself
     if isinstance(cause, (FileNotFoundError, PermissionError, ssl.SSLError)):
         return (
             f"TLS does not come about ({cause}); check the files that the URL names, and the port"

@@ -1,0 +1,109 @@
+"""Calls and OpenAI requests: whom they are for, how many there may be, and how long they may take."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from modcore.gateway.balancer import Balancer
+from modcore.serve.front_door.bodies import MAX_BODY, MAX_HELD, Body
+from modcore.serve.front_door.caller import Waiting
+from modcore.serve.front_door.forwarding import Call, Forwarder
+from modcore.serve.front_door.headers import inward
+from modcore.serve.front_door.load import Load
+from modcore.serve.front_door.metrics import Metrics
+from modcore.serve.front_door.refusals import Refusal, busy
+from modcore.serve.front_door.reply import Reply
+from modcore.serve.front_door.request import Request
+from modcore.serve.front_door.routes import Routes, model_of
+from modcore.serve.front_door.settings import Settings
+from modcore.serve.guard import MAX_BODY_BYTES
+
+_CALL = re.compile(r"(/call|/stream)/([A-Za-z0-9][A-Za-z0-9._-]{0,127})")
+#: Nothing that could mean another path to a service, such as dots or percent signs.
+_OPENAI = re.compile(r"/v1(/[A-Za-z0-9_-]+)+")
+
+
+class Calls:
+    """What is under way, and how it gets there."""
+
+    def __init__(
+        self, routes: Routes, forwarder: Forwarder, load: Load, metrics: Metrics, settings: Settings
+    ) -> None:
+        self._routes, self._forwarder = routes, forwarder
+        self._load, self._metrics, self._settings = load, metrics, settings
+        self._under_way: set[Waiting] = set()
+        self.is_draining = False
+
+    async def answer(self, request: Request, reply: Reply) -> None:
+        """Answer a request for a service or a model; raises Refusal."""
+        called = _CALL.fullmatch(request.path)
+        if called is None and not _OPENAI.fullmatch(request.path):
+            raise Refusal(
+                404,
+                "There is nothing at this path; send calls to /call/SERVICE, and GET /services to see what is registered.",
+            )
+        if request.method != "POST":
+            raise Refusal(405, f"{request.method} is not what this path takes; send a POST.")
+        if self.is_draining:
+            raise _shutting_down()
+        with self._load.one_more(), self._entered(request) as waiting:
+            if called is None:
+                await self._answer_openai(request, reply, waiting)
+            else:
+                await self._answer_call(called[1], called[2], request, reply, waiting)
+
+    def end_all(self) -> None:
+        """End every call that is under way with an error that its client can read."""
+        for waiting in list(self._under_way):
+            waiting.stop(_shutting_down())
+
+    async def _answer_call(
+        self, path: str, name: str, request: Request, reply: Reply, waiting: Waiting
+    ) -> None:
+        balancer = self._routes.service(name)
+        body = Body(request.receive, request.length, MAX_BODY)
+        await body.hold(MAX_HELD)
+        await self._forward(name, path, body, balancer, request, reply, waiting)
+
+    async def _answer_openai(self, request: Request, reply: Reply, waiting: Waiting) -> None:
+        body = Body(request.receive, request.length, MAX_BODY_BYTES)
+        await body.hold(MAX_BODY_BYTES)
+        name = model_of(body.held)
+        balancer = self._routes.model(name)
+        await self._forward(name, request.path, body, balancer, request, reply, waiting)
+
+    async def _forward(
+        self,
+        name: str,
+        path: str,
+        body: Body,
+        balancer: Balancer,
+        request: Request,
+        reply: Reply,
+        waiting: Waiting,
+    ) -> None:
+        call = Call(name, path.encode(), inward(request.fields, request.id), body, waiting.until)
+        try:
+            with self._load.one_more_of(name):
+                await self._forwarder.forward(call, balancer, reply, waiting)
+        except Refusal as refusal:
+            await reply.refuse(refusal)
+        finally:
+            self._metrics.observe(name, reply.status, time.monotonic() - request.started)
+
+    @contextmanager
+    def _entered(self, request: Request) -> Iterator[Waiting]:
+        waiting = Waiting(request, self._settings.timeout)
+        self._under_way.add(waiting)
+        try:
+            with waiting:
+                yield waiting
+        finally:
+            self._under_way.discard(waiting)
+
+
+def _shutting_down() -> Refusal:
+    return busy(503, "The front door is shutting down; send the request again.")

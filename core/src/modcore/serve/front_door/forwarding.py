@@ -1,0 +1,171 @@
+"""A call made at one instance after the other, until one of them begins to answer.
+
+An instance that takes no connection, or says that it is busy or draining, has not begun the call: it goes
+elsewhere. One that dies before the first byte of its answer may have made it: only a service whose calls are
+idempotent is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modcore.gateway.balancer import Balancer, Lease, NoInstance
+from modcore.gateway.instance import Instance
+from modcore.serve.front_door.bodies import Body
+from modcore.serve.front_door.caller import Waiting
+from modcore.serve.front_door.connection import Broken, Connection
+from modcore.serve.front_door.pool import Pool, Refused, address_of
+from modcore.serve.front_door.refusals import Refusal, busy
+from modcore.serve.front_door.reply import Reply
+
+MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is to be made at an instance of `name`; `until` is by the event loop's clock."""
+
+    name: str
+    path: bytes
+    lines: bytes  # of the header
+    body: Body
+    until: float
+
+
+class TurnedDown(Refusal):
+    """An instance has not answered a call: it refused the connection, is busy, or died."""
+
+    def __init__(self, reason: str, name: str) -> None:
+        status, message = _REASONS[reason]
+        super().__init__(status, message.format(name), code=reason, retry_after=1)
+        self.reason = reason
+
+    def may_be_repeated(self, instance: Instance) -> bool:
+        """Whether the call may be made elsewhere: it has not begun, or does no harm twice."""
+        return self.reason != "died" or instance.idempotent
+
+
+_REASONS = {
+    "refused": (503, "No instance of {!r} takes connections now; send it again."),
+    "busy": (503, "Every instance of {!r} is busy or about to end; send it again."),
+    "died": (
+        502,
+        "The instance of {!r} that had the call ended before it answered; whether the call was made "
+        "is not known.",
+    ),
+}
+
+
+class Forwarder:
+    """Makes calls at instances; `on_retry` hears of each that goes elsewhere, and why."""
+
+    def __init__(self, pool: Pool, token: str, on_retry: Callable[[str, str], None]) -> None:
+        self._pool, self._on_retry = pool, on_retry
+        self._authorization = f"authorization: Bearer {token}\r\n".encode()
+
+    async def forward(self, call: Call, balancer: Balancer, reply: Reply, waiting: Waiting) -> None:
+        """Make `call` and pass its answer on; raises Refusal when no instance answers."""
+        tried: list[str] = []
+        failure: TurnedDown | None = None
+        while len(tried) < MAX_ATTEMPTS:
+            try:
+                lease = balancer.pick(tried)
+            except NoInstance as error:
+                raise failure or busy(503, str(error)) from None
+            if failure is not None:
+                self._on_retry(call.name, failure.reason)
+            with lease:
+                failure = await self._attempt(call, lease, reply, waiting)
+            if failure is None:
+                return
+            if call.body.has_flowed or not failure.may_be_repeated(lease.instance):
+                break
+            tried.append(lease.instance.id)
+        assert failure is not None
+        raise failure
+
+    async def _attempt(
+        self, call: Call, lease: Lease, reply: Reply, waiting: Waiting
+    ) -> TurnedDown | None:
+        """Why the instance has not answered the call; None when it has."""
+        url = lease.instance.url
+        try:
+            connection = await self._pool.take(url)
+        except Refused:
+            lease.failed()
+            return TurnedDown("refused", call.name)
+        try:
+            await self._ask(connection, call, url, waiting)
+            if _turns_away(connection):
+                return TurnedDown("busy", call.name)
+            await _relay(connection, reply)
+            return None
+        except Broken as error:
+            lease.failed()
+            if error.answered:
+                raise _cut_off(call.name) from error
+            return TurnedDown("died", call.name)
+        finally:
+            self._pool.give_back(url, connection)
+
+    async def _ask(self, connection: Connection, call: Call, url: str, waiting: Waiting) -> None:
+        """Send the request and wait until the answer begins."""
+        connection.begin(self._head(call, url) + _framed(call.body, call.body.held))
+        async for data in call.body.rest():
+            if connection.has_head:  # it will not have the rest
+                break
+            await connection.write(_framed(call.body, data))
+        else:
+            if call.body.length is None:
+                await connection.write(b"0\r\n\r\n")
+            connection.is_sent = True
+        waiting.watch()
+        await connection.head()
+
+    def _head(self, call: Call, url: str) -> bytes:
+        address, length = address_of(url), call.body.length
+        left = max(0.001, call.until - asyncio.get_running_loop().time())
+        return b"".join(
+            (
+                b"POST %b%b HTTP/1.1\r\nhost: %b\r\n"
+                % (address.prefix, call.path, address.authority),
+                self._authorization,
+                call.lines,
+                b"x-modcore-deadline: %.3f\r\n" % left,
+                b"transfer-encoding: chunked\r\n\r\n"
+                if length is None
+                else b"content-length: %d\r\n\r\n" % length,
+            )
+        )
+
+
+def _framed(body: Body, data: bytes) -> bytes:
+    """`data` as a part of a body whose length is known, or as a chunk."""
+    if body.length is not None or not data:
+        return data
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _turns_away(connection: Connection) -> bool:
+    """Whether the instance says that it has not begun the call."""
+    return connection.status == 503 and any(
+        name == b"x-modcore-state" and value in (b"busy", b"draining")
+        for name, value in connection.fields
+    )
+
+
+async def _relay(connection: Connection, reply: Reply) -> None:
+    await reply.begin(connection.status, connection.fields)
+    is_last = False
+    while not is_last:
+        data = await connection.read()
+        is_last = connection.is_complete
+        await reply.write(data, is_last)
+
+
+def _cut_off(name: str) -> Refusal:
+    return Refusal(
+        502, f"The instance of {name!r} ended in the middle of its answer.", code="cut_off"
+    )
