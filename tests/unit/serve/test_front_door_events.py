@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def test_events_in_any_pieces_come_out_whole_and_in_order(
     places = [0, *cuts, len(sent)]
     through = WholeEvents()
     passed = b""
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         passed += through.whole(sent[start:end])
         assert not passed or passed.endswith(b"\n\n")
     assert passed == sent.removesuffix(b"half")

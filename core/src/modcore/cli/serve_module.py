@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the module until SIGTERM or the parent's end."""
     from modcore.serve import server
-    from modcore.serve.draining import run_service
+    from modcore.serve.draining import LINGER_SECONDS, run_service
     from modcore.serve.module_app import ModuleApp
 
     handover = _handover()
@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
     def on_ready() -> None:
         place.register(then=lambda: announce(f"url: {url}"))
 
+    linger = LINGER_SECONDS if handover.gateway else 0.0
     try:
-        run_service(app, listener, on_ready, place.drain)
+        run_service(app, listener, on_ready, place.drain, linger=linger)
     finally:
         place.leave()
         module.stop()

@@ -11,6 +11,9 @@ from types import FrameType
 from modcore.serve.module_app import ModuleApp
 from modcore.serve.server import GRACEFUL_SECONDS, LAST_SECONDS, Server, configured
 
+#: What those who find a service through a gateway need to learn that it ends.
+LINGER_SECONDS = 0.3
+
 
 def nothing() -> None:
     """What happens when nobody asked to be told."""
@@ -22,13 +25,16 @@ def run_service(
     on_ready: Callable[[], None],
     on_drain: Callable[[], None] = nothing,
     grace: float = GRACEFUL_SECONDS,
+    linger: float = 0.0,
 ) -> None:
     """Serve `app` on `listener` until SIGTERM, SIGINT or ``POST /_modcore/stop``.
 
     `on_ready` is called once it answers, `on_drain` when it takes no more calls; neither may block for long.
     Calls that run then get `grace` seconds; after them streams end with an error event, calls with 503.
+    For `linger` seconds at least it goes on to turn calls away: whoever finds it through a registry must
+    not meet a connection that closes under a call, which nobody could tell from a call that was lost.
     """
-    _DrainingServer(app, on_ready, on_drain, grace).run(sockets=[listener])
+    _DrainingServer(app, on_ready, on_drain, grace, linger).run(sockets=[listener])
 
 
 class _DrainingServer(Server):
@@ -40,9 +46,11 @@ class _DrainingServer(Server):
         on_ready: Callable[[], None],
         on_drain: Callable[[], None],
         grace: float,
+        linger: float,
     ) -> None:
         super().__init__(configured(app), on_ready, nothing)
-        self._app, self._tell_drain, self._grace = app, on_drain, grace
+        self._app, self._tell_drain = app, on_drain
+        self._grace, self._linger = grace, linger
         self._drain: asyncio.Task[None] | None = None
         app.on_stop = lambda: self.handle_exit(signal.SIGTERM, None)
 
@@ -56,8 +64,11 @@ class _DrainingServer(Server):
             self._app.end_calls()
 
     async def _end(self) -> None:
-        asyncio.get_running_loop().call_soon(self._tell_drain)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._tell_drain)
+        until = loop.time() + self._linger
         if not await self._app.state.idle(self._grace):
             self._app.end_calls()
             await self._app.state.idle(LAST_SECONDS)
+        await asyncio.sleep(until - loop.time())
         super().handle_exit(signal.SIGTERM, None)

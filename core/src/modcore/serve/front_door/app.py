@@ -61,9 +61,9 @@ class FrontDoor:
             await reply.refuse(Refusal(500, "The front door failed to answer; its log says why."))
 
     def tidy(self, instances: Iterable[Instance]) -> None:
-        """Let go of what belongs to instances that are not there any more."""
+        """Let go of what belongs to instances that are not there any more, or will not be."""
         self.routes.forget_the_gone()
-        self.pool.keep_only(each.url for each in instances)
+        self.pool.keep_only(each.url for each in instances if not each.draining)
 
     def drain(self) -> None:
         """Take no more calls; those under way go on."""
