@@ -31,18 +31,23 @@ spec = ServiceSpec(
     command=("serve-module", "--entry", sys.argv[1], "--name", "guest"),
     launcher="ray",
     resources=Resources(cpus=0.5),
+    restarts=1,
 )
 service = PluginManager().deploy(spec, {"secret_payload": Handover(token="t" * 32).to_bytes()})
 print(service.pid, flush=True)
+if sys.argv[2:] == ["wait"]:
+    print(service.wait(), flush=True)
 sys.stdin.read()
 """
 
 
 @contextlib.contextmanager
-def program(entry: str, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def program(
+    entry: str, environment: dict[str, str], *words: str
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A program that has placed a service, and the service's pid."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, entry],
+        [sys.executable, "-c", PROGRAM, entry, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -123,6 +128,14 @@ def test_ray_of_its_own_ends_with_the_program_that_is_killed(app: Path) -> None:
         process.kill()
         process.wait()
         wait_until(lambda: not any(map(is_alive, everything)))
+
+
+def test_service_has_ended_when_the_one_node_of_a_ray_of_its_own_is_dead(app: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray: nox -s ray")
+    with program(f"{app}:shout", {"RAY_ADDRESS": ""}, "wait") as (process, _):
+        rays = psutil.Process(process.pid).children()
+        next(each for each in rays if each.name() == "raylet").kill()
+        assert process.stdout and int(process.stdout.readline()) == -9
 
 
 def test_address_where_no_ray_answers_is_named(app: Path) -> None:

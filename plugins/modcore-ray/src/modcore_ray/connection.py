@@ -16,6 +16,7 @@ from modcore.flow.interrupts import HEARTBEAT, Latch
 from modcore_ray.existing_ray import connect_to, named_address, verify_guarded
 from modcore_ray.guard import start_guard
 from modcore_ray.local_ray import start_local_ray, temporary_place
+from modcore_ray.quiet import quiet
 
 
 class Placed(Protocol):
@@ -39,6 +40,12 @@ class Connection:
     def is_ours(self) -> bool:
         """Whether Ray runs for this process alone: what it has not now it will never have."""
         return self.place is not None
+
+    def is_lost(self) -> bool:
+        """Whether nothing will ever be placed again: the one node of a Ray of our own is dead."""
+        import ray
+
+        return self.is_ours and not any(node["Alive"] for node in ray.nodes())
 
     @property
     def place(self) -> Path | None:
@@ -128,7 +135,7 @@ class _Keeper(threading.Thread):
     def run(self) -> None:
         import ray
 
-        with contextlib.ExitStack() as guards:
+        with quiet(), contextlib.ExitStack() as guards:
             try:
                 self._connect(guards)
             except Exception as error:  # Ray raises anything

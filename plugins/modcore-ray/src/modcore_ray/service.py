@@ -173,8 +173,8 @@ class RayService:
             return State(**ray.get(news, timeout=_SILENCE_SECONDS))
         except ray.exceptions.ActorUnavailableError:  # Ray starts it again
             time.sleep(HEARTBEAT)
-            return replace(self._state, url="")
+            return None if self._connection.is_lost() else replace(self._state, url="")
         except ray.exceptions.GetTimeoutError:
-            return self._state
+            return None if self._connection.is_lost() else self._state
         except ray.exceptions.RayError:
             return None
