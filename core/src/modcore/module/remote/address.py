@@ -22,6 +22,10 @@ class Address:
         parts = urlsplit(url if isinstance(url, str) else "")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ValueError(f"{url!r} is no http:// or https:// URL of a service.")
+        if parts.username or parts.password:
+            raise ValueError(
+                "A service's URL holds no user or password; give the token as token=..."
+            )
         if token and not (token.isascii() and token.isprintable()):
             raise ValueError("A token is printable ASCII; this one is not.")
         self.url = url.rstrip("/")

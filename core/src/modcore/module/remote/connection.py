@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import time
+from typing import Protocol
 
 from modcore.module.remote.address import Address
 from modcore.module.remote.reading import Reading
@@ -17,6 +18,21 @@ CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 MAX_IDLE = 64
 _PART = 256 * 1024
+
+
+class HasFileno(Protocol):
+    """A socket, or what stands for one."""
+
+    def fileno(self) -> int:
+        """Its number."""
+        ...
+
+
+def has_something(idle: HasFileno) -> bool:
+    """Whether something has come on a socket where nothing is under way: its end, as a rule."""
+    poll = select.poll()
+    poll.register(idle, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Connection:
@@ -58,9 +74,7 @@ class Connection:
         """Whether the other side has closed it, or has said something that nobody asked for."""
         if time.monotonic() - self.idle_since > IDLE_SECONDS:
             return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
+        return has_something(self._socket)
 
     def close(self) -> None:
         """Close it."""

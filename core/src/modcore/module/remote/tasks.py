@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any
 
 from modcore.module.remote.address import Address
-from modcore.module.remote.connection import CONNECT_SECONDS, IDLE_SECONDS, MAX_IDLE
+from modcore.module.remote.connection import CONNECT_SECONDS, IDLE_SECONDS, MAX_IDLE, has_something
 from modcore.module.remote.exchange import Exchange
 from modcore.module.remote.reading import NoHttp, Reading
 
@@ -28,7 +28,11 @@ class _Link:
     def is_stale(self) -> bool:
         """Whether the other side has closed it, or it has been idle for long."""
         is_old = time.monotonic() - self.idle_since > IDLE_SECONDS
-        return is_old or self._reader.at_eof() or self._writer.is_closing()
+        if is_old or self._reader.at_eof() or self._writer.is_closing():
+            return True
+        return has_something(
+            self._writer.get_extra_info("socket")
+        )  # the loop may not have looked yet
 
     async def send(self, request: bytes) -> None:
         """Send `request`. Raises OSError."""
