@@ -16,7 +16,7 @@ from modcore.gateway.base import GatewayError
 from modcore.gateway.memory import MemoryGateway
 from modcore.gateway.settings import ttl
 from modcore.gateway.sqlite import SqliteGateway
-from modcore.plugins import PluginManager, plugin_manager
+from modcore.plugins import PluginManager, list_plugins
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +50,8 @@ def refused(url: str) -> str:
 def test_redis_without_its_plugin_names_the_package_and_no_password(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = [entry for entry in plugin_manager().entries if entry.dist == "modcore"]
-    monkeypatch.setattr("modcore.plugins.manager.plugin_manager", lambda: PluginManager(own))
+    bare = PluginManager([entry for entry in list_plugins() if entry.dist == "modcore"])
+    monkeypatch.setattr("modcore.plugins.manager.plugin_manager", lambda: bare)
     message = refused(f"{scheme}://me:hush@127.0.0.1:6379/0")
     assert message.endswith("install the package that does: pip install modcore-redis-gateway")
     assert "hush" not in message
