@@ -9,7 +9,7 @@ from modcore.flow.interrupts import blocks
 from modcore.module.interruptible import GRACE, HEARTBEAT, InterruptibleTask
 
 #: Seconds after a failure in which others may tell theirs: what they have in common shows at about the same time.
-GATHER = 0.25
+GATHER = 0.1
 
 
 class AtOnce:
