@@ -211,6 +211,22 @@ def test_the_first_look_at_a_store_that_hangs_is_bounded(
     assert directory.age == math.inf
 
 
+def test_several_threads_at_the_first_look_all_wait_for_it(
+    gateway: TroubledGateway, opened: Opened
+) -> None:
+    put(gateway, instance())
+    directory = opened()
+    gateway.answers.clear()
+    found: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: found.append(ids(directory))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    gateway.answers.set()
+    for thread in threads:
+        thread.join()
+    assert found == [["i1"]] * 4
+
+
 def test_closing_is_bounded_and_keeps_the_snapshot(
     gateway: TroubledGateway, opened: Opened
 ) -> None:

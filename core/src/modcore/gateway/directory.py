@@ -49,19 +49,20 @@ class Directory:
         self._error: Exception | None = None
         self._listeners: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
-        self._renew()
+        self._closed, self._looked = threading.Event(), threading.Event()
+        self._changed, self._starting = threading.Condition(), threading.Lock()
+        self._is_started = False  # only after a first look: who comes second waits for it, too
         renew_after_fork(self)
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         """The instances of `service`, draining ones too; the same tuple as long as nothing changes."""
-        if self._thread is None:
+        if not self._is_started:
             self.start()
         return self._snapshot.get(service, ())
 
     def services(self) -> Snapshot:
         """The instances of every service, by its name."""
-        if self._thread is None:
+        if not self._is_started:
             self.start()
         return self._snapshot
 
@@ -119,6 +120,7 @@ class Directory:
                 thread.start()
                 self._thread = thread
         self._looked.wait(_FIRST_LOOK)
+        self._is_started = True
 
     def close(self) -> None:
         """End the thread; the snapshot stays. The gateway is its owner's to close."""
@@ -129,10 +131,7 @@ class Directory:
 
     def after_fork(self) -> None:
         """The child keeps the snapshot and starts a thread of its own when it needs one."""
-        self._thread = None
-        self._renew()
-
-    def _renew(self) -> None:
+        self._thread, self._is_started = None, False
         self._changed, self._starting = threading.Condition(), threading.Lock()
         was_closed, self._closed = self._closed.is_set(), threading.Event()
         self._looked = threading.Event()
