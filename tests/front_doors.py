@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -104,13 +105,14 @@ class Process:
 
 
 class Cluster:
-    """Processes around one sqlite:// gateway in `directory`, all ended with it."""
+    """Processes around one gateway, in `directory` unless there is a URL; all end with it."""
 
-    def __init__(self, directory: Path) -> None:
-        self.gateway = f"sqlite:///{directory / 'services.db'}"
+    def __init__(self, directory: Path, gateway: str = "") -> None:
+        self.gateway = gateway or f"sqlite:///{directory / 'services.db'}"
         self.environment = {
             "MODCORE_STATE_DIR": str(directory / "state"),
             "MODCORE_GATEWAY_TTL": "1.5",
+            "MODCORE_CLUSTER_KEY": secrets.token_urlsafe(32),
         }
         self._processes: list[Process] = []
 
@@ -145,8 +147,8 @@ def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 @contextlib.contextmanager
-def cluster(directory: Path) -> Iterator[Cluster]:
-    made = Cluster(directory)
+def cluster(directory: Path, gateway: str = "") -> Iterator[Cluster]:
+    made = Cluster(directory, gateway)
     try:
         yield made
     finally:
