@@ -30,7 +30,7 @@ class TrialLimits:
     """What compiling one grammar may take: seconds of processor time, and bytes."""
 
     cpu_seconds: float = 0.028  # seven ticks of a kernel at 250 Hz, which looks once a tick
-    memory: int = 256 << 20
+    memory: int = 96 << 20
 
     def __str__(self) -> str:
         return f"{self.cpu_seconds * 1e3:g} ms of processor time or {self.memory >> 20} MiB"
