@@ -114,7 +114,7 @@ def test_failure_is_told_with_its_path_and_takes_down_what_was_begun() -> None:
     with pytest.raises(LookupError, match="no b") as caught:
         Node("root", a, b, c).start()
     assert time.monotonic() - started < SECONDS / 2
-    assert "while deploying Node 'root' → children[1]" in caught.value.__notes__
+    assert caught.value.__notes__ == ["while deploying Node 'root' → children[1]"]
     assert {"stop a", "stop b", "stop c"} <= set(LOG)
     assert "deploy root" not in LOG
     assert (a.state.deploy, b.state.deploy) == ("stopped", "failed")

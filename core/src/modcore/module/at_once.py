@@ -54,15 +54,23 @@ class AtOnce:
             )
 
     def give_up(self, error: BaseException) -> None:
-        """Interrupt all that runs; what cannot be is named in a note on `error`."""
+        """Interrupt all that runs; what cannot be is named in a note on `error`.
+
+        An interrupt is also told what it has met; a failure is not: it has nothing to do with the others.
+        """
         for task in self._running:
             task.interrupt()
+        told = {f"while {label}" for label in self._running.values()}
+        if not isinstance(error, Exception):
+            told.clear()
+        told.update(getattr(error, "__notes__", ()))
         end = time.monotonic() + GRACE
         for task, label in self._running.items():
             ended = task.wait(max(0.0, end - time.monotonic()))
             for note in task.notes if ended else [blocks(label)]:
-                if note not in getattr(error, "__notes__", ()):
+                if note not in told:
                     error.add_note(note)
+                    told.add(note)
         self._running.clear()
 
     def _look(self) -> None:
