@@ -28,8 +28,9 @@ _DRAIN_SECONDS = 1.0
 class Child:
     """A process that runs `spec`, in a session of its own: Ctrl-C in our terminal is ours to act on.
 
-    It prints ``url: http://...`` once it is ready; `listener` gets every other line. `secret_payload`
-    are bytes for it alone, over a pipe of its own.
+    It prints ``url: http://...`` once it is ready; what stands before that on its stdout is for the
+    launcher, too, and `listener` gets every other line. `secret_payload` are bytes for it alone, over
+    a pipe of its own.
     """
 
     def __init__(self, spec: ServiceSpec, secret_payload: bytes | None, listener: Listener) -> None:
@@ -96,4 +97,5 @@ class Child:
             self.said.set()
             return
         self._last_words.append(line)
-        self._listener(line)
+        if not is_announcement or self.url:
+            self._listener(line)
