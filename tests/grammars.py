@@ -133,6 +133,7 @@ EXPLOSIVE: dict[str, Schema] = {
 
 EXPLOSIVE_REGEX = {
     "900 times 900 times 900": "((a{900}){900}){900}",
+    "900 times, behind blanks": "(?x)((a{ 900}){ 900}){ 900}",
     "many .*": ".*" * 2000 + "a",
     "many letters or not": r"(\p{L}?x?)" * 350,
 }

@@ -247,3 +247,14 @@ async def test_shutting_down_does_not_wait_for_what_is_to_be_compiled(
     kinds = [type(outcome) for outcome in outcomes]
     assert set(kinds) == {InvalidRequest, EngineClosed}
     assert kinds.count(EngineClosed) > 100
+
+
+async def test_closing_ends_the_process_that_tries_schemas(text_checkpoint: Path) -> None:
+    engine = AsyncEngine.from_pretrained(text_checkpoint)
+    with pytest.raises(InvalidRequest):
+        await engine.submit("the", endless(0))
+    helper = engine.engine.preparer._trials._helper
+    assert helper is not None
+    assert helper.is_alive
+    await asyncio.to_thread(engine.close)
+    assert not helper.is_alive

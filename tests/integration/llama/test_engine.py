@@ -276,9 +276,10 @@ def test_what_is_no_prompt_is_refused_by_its_kind(engine: Engine, prompt: Any) -
         engine.generate(prompt, GREEDY)
 
 
-def test_params_of_another_kind_are_refused(engine: Engine) -> None:
+@pytest.mark.parametrize("params", [{"max_tokens": 3}, 3, SamplingParams, [3]])
+def test_params_of_another_kind_are_refused(engine: Engine, params: Any) -> None:
     with pytest.raises(InvalidRequest, match="give SamplingParams"):
-        engine.generate("the", {"max_tokens": 3})  # type: ignore[arg-type]
+        engine.generate("the", params)
 
 
 def test_min_tokens_that_cannot_be_reached_are_refused_with_the_numbers(engine: Engine) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import waiting
 from checkpoints import llama_config, train_tokenizer, write_random
-from servers import Samples, ServerProcess, samples_of, send, serving
+from servers import Samples, ServerProcess, samples_of, scrape, send, serving
 
 CONTEXT = 16_384
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -41,6 +45,11 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(str(directory), *words) as server:
         yield server
         assert not [line for line in server.errors if "Traceback" in line]
+
+
+def children_of(pid: int) -> set[int]:
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(each) for path in lists for each in path.read_text().split()}
 
 
 def wait_until(server: ServerProcess, condition: Callable[[Samples], bool]) -> Samples:
@@ -116,3 +125,30 @@ def test_caller_who_leaves_while_its_body_is_sent_leaves_no_trace(slow: ServerPr
     )
     cut.close()
     assert is_idle(samples_of(slow))
+
+
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_caller_who_leaves_while_its_schema_is_tried(
+    slow: ServerProcess, path: str, stream: bool
+) -> None:
+    [helper] = children_of(slow.process.pid)
+    os.kill(helper, signal.SIGSTOP)
+    try:
+        schema = {"type": "integer", "multipleOf": 7, "description": f"{path} {stream}"}
+        asked = {**ASKED[path], "json_schema": schema, "stream": stream, "n": 128}
+        holders = [send(slow, path, asked) for _ in range(8)]  # as many as may wait
+        wait_until_taken(slow, False)
+        for holder in holders:
+            holder.close()
+        wait_until_taken(slow, True)
+    finally:
+        os.kill(helper, signal.SIGCONT)
+
+
+def wait_until_taken(server: ServerProcess, expected: bool) -> None:
+    def is_taken() -> bool:
+        status, _, _ = scrape(server.url, COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
+        return status == 200
+
+    waiting.wait_until(lambda: is_taken() is expected, 15)

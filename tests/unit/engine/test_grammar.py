@@ -14,6 +14,7 @@ from checkpoints import train_tokenizer
 from grammars import EXPLOSIVE, EXPLOSIVE_REGEX, HONEST, UNSATISFIABLE
 from modcore.engine import SamplingParams
 from modcore.engine.sampling import GrammarCompiler, SamplingState, sample
+from modcore.engine.sampling.grammar_tokenizer import in_a_line
 from modcore.errors import InvalidRequest, StepFailed
 
 VOCAB = 448  # padded: the tokenizer has fewer
@@ -287,3 +288,9 @@ def test_compiled_grammars_are_kept_and_the_least_used_is_dropped(tokenizer: Any
     assert len(kept) == 64
     assert "b" in kept
     assert "a0" not in kept
+
+
+def test_message_has_none_of_what_a_library_says_to_its_authors() -> None:
+    said = "panic: no value\n<backtrace>\n 0: <unknown>"
+    assert in_a_line(said) == "panic: no value"
+    assert in_a_line("too many states: 9 >= 9 <non-verbose/>.") == "too many states: 9 >= 9"

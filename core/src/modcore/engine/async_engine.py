@@ -22,7 +22,7 @@ from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreErro
 
 
 class AsyncEngine:
-    """Runs `engine` in threads of its own until `close`.
+    """Runs `engine` in threads of its own until `close`, which closes `engine` too.
 
     Tokenizing happens in a worker thread and detokenizing in another, so neither stalls a step.
     `max_waiting` bounds the requests that wait to be prepared or started.
@@ -161,6 +161,7 @@ class AsyncEngine:
         self.shut_down()
         self._thread.join()
         self._writer.join()
+        self.engine.close()  # before the next line: no schema is waited for
         self._threads.join()
 
     def _shut_down(self, reason: ModcoreError) -> None:

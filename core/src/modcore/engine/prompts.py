@@ -131,7 +131,9 @@ def as_params(
     """One for all, or one each; raises InvalidRequest for another number of them."""
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * count
-    if not all(isinstance(each, SamplingParams) for each in params):
+    if not isinstance(params, Sequence) or not all(
+        isinstance(each, SamplingParams) for each in params
+    ):
         raise InvalidRequest(
             f"params is {params!r:.80}; give SamplingParams(...), one for all, or one each.",
             param="params",

@@ -27,7 +27,8 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response |
     body.refuse_unserved()
     messages = [message.to_template() for message in body.messages]
     with callers_words(body.names()):
-        [answer] = await served.submit([messages], body.chat_params(), body.request_priority())
+        submitted = served.submit([messages], body.chat_params(), body.request_priority())
+        [answer] = await while_connected(request, submitted)
     if body.stream:
         return event_stream(lambda: _chunks(served, answer, body))
     return await while_connected(request, _whole(served, answer, body))

@@ -31,7 +31,8 @@ async def create_completion(body: CompletionBody, request: Request) -> Response 
     prompts = body.prompts()
     with callers_words(body.names()):
         params = body.completion_params(len(prompts), DEFAULT_MAX_TOKENS)
-        answers = await served.submit(prompts, params, body.request_priority())
+        submitted = served.submit(prompts, params, body.request_priority())
+        answers = await while_connected(request, submitted)
     shown = [
         _Shown(served, answer, params, prompt if body.is_echoed else None)
         for answer, prompt in zip(answers, prompts, strict=True)

@@ -34,8 +34,9 @@ def grammar_tokenizer(
 
 
 def in_a_line(reason: str) -> str:
-    """What llguidance says, for a message, cut where they are long."""
-    line = " ".join(reason.split()).rstrip(".")
+    """What llguidance says, for a message: without what is for its authors, and cut where it is long."""
+    words, _, _ = reason.partition("<backtrace>")
+    line = " ".join(words.replace("<non-verbose/>", "").split()).rstrip(" .")
     return line if len(line) <= _REASON else line[:_REASON] + "…"
 
 

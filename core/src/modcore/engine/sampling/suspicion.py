@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 #: Keywords whose expressions multiply, or that compare everything with everything.
@@ -21,7 +20,6 @@ _NOTES = frozenset(
 )  # fmt: skip
 _MANY_KEYS = 400  # llguidance follows some 500 optional ones of an object at most
 _SHORT_REGEX = 64  # characters
-_COUNTED = re.compile(r"\{\d")
 
 
 def is_suspicious(name: str, text: str) -> bool:
@@ -31,7 +29,8 @@ def is_suspicious(name: str, text: str) -> bool:
     largest JSON schema that is read.
     """
     if name == "regex":
-        return len(text) > _SHORT_REGEX or _COUNTED.search(text) is not None
+        # A brace may count, also where blanks and comments follow it, as in (?x)a{ 900}.
+        return len(text) > _SHORT_REGEX or "{" in text
     return any(_multiplies(node) for node in _objects(json.loads(text)))
 
 
