@@ -104,14 +104,6 @@ def events(lines: Sequence[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def is_running(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
 def group_of(pid: int) -> list[int]:
     """The living processes of the group that `pid` leads."""
     found = []

@@ -11,6 +11,7 @@ import pytest
 
 import modcore
 from modcore.errors import ServiceError
+from processes import is_running
 from waiting import wait_until
 
 PATIENCE = 60.0
@@ -40,14 +41,6 @@ while len(pids) < 6:
 print(*pids, flush=True)
 time.sleep(600)
 """
-
-
-def is_running(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_program_that_is_killed_leaves_no_process_behind(gateway: str) -> None:

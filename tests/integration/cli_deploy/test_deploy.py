@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import modcore
-from deployed import events, group_of, is_running, modcore_command, rows, write_app
+from deployed import events, group_of, modcore_command, rows, write_app
 from gateways import until
+from processes import is_running
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from deployed import group_of, is_running, modcore_command, rows, write_app
+from deployed import group_of, modcore_command, rows, write_app
 from gateways import OTHER_KEY, instance, until
 from modcore.gateway import ClusterKey, connect
 from modcore.gateway.instance import read_entry
 from modcore.module.remote import RemoteModule
+from processes import is_running
 
 SECRET = "the secret of this cluster"
 

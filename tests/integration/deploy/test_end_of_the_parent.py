@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deployed import group_of, is_running, write_app
+from deployed import group_of, write_app
 from gateways import until
+from processes import is_running
 
 PARENT = """
 import os, pathlib, sys, time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from modcore.errors import ServiceError
 from modcore.plugins import PluginManager, ServiceSpec
+from processes import is_running
 
 
 def spec(checkpoint: Path, *words: str) -> ServiceSpec:
@@ -65,12 +65,3 @@ def test_service_ends_when_its_parent_is_killed(text_checkpoint: Path) -> None:
     while is_running(child):
         assert time.monotonic() < deadline, "the service outlived its parent"
         time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"

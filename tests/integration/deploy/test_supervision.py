@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 import modcore
-from deployed import TOKEN, entry_spec, group_of, is_running, launch, write_app
+from deployed import TOKEN, entry_spec, group_of, launch, write_app
 from gateways import until
 from modcore.deploy import supervision
 from modcore.deploy.handover import Handover
 from modcore.deploy.log_files import last_lines, log_path
 from modcore.errors import ServiceError
 from modcore.plugins import Service, plugin_manager
+from processes import is_running
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -153,15 +155,15 @@ raise LookupError("no weights")
         launch(entry_spec(app))
     assert time.monotonic() - started < 30
     left = int(str(caught.value).partition("left ")[2].split()[0])
-    assert not is_running(left)
+    wait_until(lambda: not is_running(left), 5)
 
 
 def test_service_that_is_not_ready_in_time_is_killed(tmp_path: Path) -> None:
     app = write_app(tmp_path, "import time, os\nprint('pid', os.getpid())\ntime.sleep(600)\n")
-    with pytest.raises(ServiceError, match="not ready within 1 s; it said: pid") as caught:
-        launch(entry_spec(app, ready_timeout=1.0))
+    with pytest.raises(ServiceError, match="not ready within 6 s; it said: pid") as caught:
+        launch(entry_spec(app, ready_timeout=6.0))
     pid = int(str(caught.value).rpartition("pid ")[2].split()[0])
-    assert group_of(pid) == []
+    wait_until(lambda: not group_of(pid), 5)
 
 
 def test_stop_kills_what_does_not_drain_in_time_and_all_that_it_started(app: Path) -> None:
@@ -170,8 +172,7 @@ def test_stop_kills_what_does_not_drain_in_time_and_all_that_it_started(app: Pat
     assert isinstance(grandchild, int)
     os.kill(service.pid, signal.SIGSTOP)
     assert service.stop(timeout=0.2) == -signal.SIGKILL
-    assert not is_running(grandchild)
-    assert group_of(service.pid) == []
+    wait_until(lambda: not is_running(grandchild) and not group_of(service.pid), 5)
 
 
 def test_services_are_launched_from_several_threads_at_once(app: Path) -> None:

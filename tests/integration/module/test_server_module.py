@@ -24,6 +24,7 @@ import modcore
 from modcore.errors import ServiceError
 from modcore.module import RemoteError
 from modcore.module.submodules import ModuleCycle
+from processes import is_running
 from served_modules import (
     Deploying,
     Known,
@@ -432,14 +433,6 @@ def test_process_ends_when_its_parent_is_killed() -> None:
     while is_running(child):
         assert time.monotonic() < deadline, "the process outlived its parent"
         time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_internal_command_typed_by_a_person_says_what_it_is_for() -> None:

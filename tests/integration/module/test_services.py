@@ -18,6 +18,7 @@ from modcore.errors import ServiceError
 from modcore.gateway.base import GatewayError
 from modcore.gateway.directory import shared_directory
 from modcore.module.remote import DeadlineExceeded
+from processes import is_running
 from served_modules import (
     Asking,
     Dying,
@@ -37,14 +38,6 @@ def pids(module: modcore.ServerModule, calls: int = 40) -> set[int]:
     """The processes that answer."""
     with ThreadPoolExecutor(8) as pool:
         return set(pool.map(lambda _: module("pid"), range(calls)))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 # Without a gateway

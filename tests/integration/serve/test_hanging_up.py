@@ -6,13 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import waiting
 from checkpoints import llama_config, train_tokenizer, write_random
+from processes import children_of
 from servers import Samples, ServerProcess, samples_of, scrape, send, serving
 
 CONTEXT = 16_384
@@ -45,11 +45,6 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(str(directory), *words) as server:
         yield server
         assert not [line for line in server.errors if "Traceback" in line]
-
-
-def children_of(pid: int) -> set[int]:
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return {int(each) for path in lists for each in path.read_text().split()}
 
 
 def wait_until(server: ServerProcess, condition: Callable[[Samples], bool]) -> Samples:

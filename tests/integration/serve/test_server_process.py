@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
+from processes import children_of, is_running
 from servers import ServerProcess, samples_of, serving
 
 Serve = Callable[..., AbstractContextManager[ServerProcess]]
@@ -279,18 +280,6 @@ def test_signal_ends_the_server_although_a_caller_does_not_read(
             caller.recv(100)
             assert server.stop() == 0
         assert "Traceback" not in "".join(server.errors)
-
-
-def children_of(pid: int) -> set[int]:
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return {int(each) for path in lists for each in path.read_text().split()}
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -21,6 +21,7 @@ from modcore.engine.sampling import trial
 from modcore.engine.sampling.suspicion import is_suspicious
 from modcore.engine.sampling.trial import TrialLimits, Trials
 from modcore.errors import EngineBusy, EngineClosed
+from processes import children_of, is_running
 
 THIRD = TrialLimits(cpu_seconds=TrialLimits().cpu_seconds / 3)
 GENEROUS = TrialLimits(cpu_seconds=60.0, memory=64 << 20)
@@ -45,13 +46,6 @@ def pid_of(trials: Trials) -> int:
     trials.start()
     assert trials._helper
     return trials._helper._process.pid
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -200,10 +194,6 @@ if sys.argv[1] == "leave":
     sys.exit()
 threading.Event().wait()
 """
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("how", ["kill", "leave"])
