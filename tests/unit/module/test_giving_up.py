@@ -290,7 +290,7 @@ def test_branches_in_other_processes_end_too(tmp_path: Path) -> None:
     assert ready(-1) == (1, 1)  # the processes are there
     both = modcore.warp(tick, _concurrent="process")
     with pytest.raises(TimeoutError):
-        Task("a", lambda: both([str(ticks)] * 2)).update(timeout=1)
+        Task("a", lambda: both([str(ticks)] * 2)).update(timeout=4)
     before = ticks.stat().st_size
     assert before
     assert ready(-1) == (1, 1)  # and still are

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import tracemalloc
 from typing import Any
 
@@ -107,12 +106,10 @@ def test_more_values_than_a_message_may_hold_are_refused_before_they_are_made(
     kind: str, body: bytes
 ) -> None:
     tracemalloc.start()
-    start = time.monotonic()
     with pytest.raises(Malformed, match=f"more than {bounds.MAX_VALUES} values"):
         decode(kind, body)
     assert tracemalloc.get_traced_memory()[1] < 4 * len(body)
     tracemalloc.stop()
-    assert time.monotonic() - start < 60
 
 
 def test_long_texts_and_arrays_are_no_many_values() -> None:

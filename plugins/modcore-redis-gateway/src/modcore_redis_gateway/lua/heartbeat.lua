@@ -1,9 +1,9 @@
 -- ARGV: id, ttl (ms), epoch. 0: unknown, or another process bears the id.
-local id, ttl = ARGV[1], tonumber(ARGV[2])
+local id, ends = ARGV[1], now() + tonumber(ARGV[2])
 claim(live, 'zset')
 claim(holder, 'hash')
 if redis.call('HGET', holder, 'epoch') ~= ARGV[3] then return 0 end
-redis.call('PEXPIRE', holder, ttl)
-if redis.call('ZADD', live, now() + ttl, id) == 1 then announce('up', id) end
+redis.call('PEXPIREAT', holder, ends)
+if redis.call('ZADD', live, ends, id) == 1 then announce('up', id) end
 sweep()
 return 1

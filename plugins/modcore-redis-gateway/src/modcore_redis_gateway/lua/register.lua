@@ -1,10 +1,10 @@
 -- ARGV: id, ttl (ms), service, epoch, document
-local id, ttl = ARGV[1], tonumber(ARGV[2])
+local id, ends = ARGV[1], now() + tonumber(ARGV[2])
 claim(live, 'zset')
 sweep()
 redis.call('DEL', holder)
 redis.call('HSET', holder, 'service', ARGV[3], 'epoch', ARGV[4], 'document', ARGV[5])
-redis.call('PEXPIRE', holder, ttl)
-redis.call('ZADD', live, now() + ttl, id)
+redis.call('PEXPIREAT', holder, ends)
+redis.call('ZADD', live, ends, id)
 announce('up', id)
 return 1
