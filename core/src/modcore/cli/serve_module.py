@@ -61,15 +61,16 @@ def run(args: argparse.Namespace) -> int:
             f"the module could not be deployed in its process: {type(error).__name__}: {error}"
         ) from error
     listener = server.open_listener(args.host, 0)
-    url = server.url_of(listener)
+    url, instance = server.url_of(listener), os.environ.pop(INSTANCE, "") or secrets.token_hex(8)
     app = ModuleApp(
         module,
         handover.token,
         name=args.name,
+        instance=instance,
         capacity=args.capacity,
         tells_tracebacks=args.entry is None,  # it runs for a handle
     )
-    place = Place(handover, _instance(args, url, app))
+    place = Place(handover, _instance(args, url, instance, app))
 
     def on_ready() -> None:
         place.register(then=lambda: announce(f"url: {url}"))
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _instance(args: argparse.Namespace, url: str, app: ModuleApp) -> Instance:
+def _instance(args: argparse.Namespace, url: str, id: str, app: ModuleApp) -> Instance:
     return Instance(
         service=args.name,
         url=url,
@@ -93,7 +94,7 @@ def _instance(args: argparse.Namespace, url: str, app: ModuleApp) -> Instance:
         models=app.models,
         launcher=args.launcher,
         idempotent=args.idempotent,
-        id=os.environ.pop(INSTANCE, "") or secrets.token_hex(8),
+        id=id,
     )
 
 

@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Receive, Scope, Send
 
 from modcore.errors import ServiceError
+from modcore.gateway.instance import DEFAULT_CAPACITY
 from modcore.module import ModuleBase
 from modcore.serve.service import http, logs
 from modcore.serve.service.calls import Runner
 from modcore.serve.service.checkpoint import CheckpointApi, engine_of, model_name_of
 from modcore.serve.service.endpoints import Endpoints
 from modcore.serve.service.http import CallerGone, Headers, Refused
-from modcore.serve.service.state import CAPACITY, ServiceState
+from modcore.serve.service.state import ServiceState
 from modcore.serve.service.watch import stopped
 
 Page = Callable[[Scope, Headers, Receive, Send], Awaitable[None]]
@@ -29,7 +30,7 @@ Page = Callable[[Scope, Headers, Receive, Send], Awaitable[None]]
 class ModuleApp:
     """The ASGI application that calls `module` for whoever has `token`.
 
-    `name` is the service's; `capacity` the most calls at once. With `tells_tracebacks` a caller who asks for it
+    `name` is the service's, `instance` its id in a gateway; `capacity` the most calls at once. With `tells_tracebacks` a caller who asks for it
     (``x-modcore-detail``) gets remote tracebacks: for a service that runs for its own handle alone.
     Raises ServiceError for an empty token: an empty secret never means that nothing is checked.
     """
@@ -40,13 +41,15 @@ class ModuleApp:
         token: str,
         *,
         name: str = "",
-        capacity: int = CAPACITY,
+        instance: str = "",
+        capacity: int = DEFAULT_CAPACITY,
         tells_tracebacks: bool = True,
     ) -> None:
         if not token:
             raise ServiceError("A service needs a token; give it one that nobody can guess.")
         self.module_name = type(module).__name__
         self.name = name or module.name or type(module).__name__
+        self._instance = instance
         self.state = ServiceState(capacity)
         self.on_stop: Callable[[], None] = (
             self.drain
@@ -125,13 +128,19 @@ class ModuleApp:
             )
 
     async def _health(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        await http.answer_value(send, {"status": "ok"})
+        await http.answer_value(send, {"status": "ok"}, extra=self._identity())
 
     async def _ready(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         if self.state.is_draining:
-            await http.answer_value(send, {"status": "draining"}, 503, [(b"retry-after", b"1")])
+            extra = [(b"retry-after", b"1"), *self._identity()]
+            await http.answer_value(send, {"status": "draining"}, 503, extra)
         else:
-            await http.answer_value(send, {"status": "ready"})
+            await http.answer_value(send, {"status": "ready"}, extra=self._identity())
+
+    def _identity(self) -> http.Extra:
+        """Who answers, and that it will not for long: another service may have got the port of one that is gone."""
+        who = [(b"x-modcore-instance", self._instance.encode())] if self._instance else []
+        return [*who, (b"x-modcore-state", b"draining")] if self.state.is_draining else who
 
     async def _openapi(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         from modcore.serve.service.openapi import describe_service
