@@ -161,7 +161,7 @@ class ModuleApp:
         self.on_stop()
 
     async def _logs(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        text = await asyncio.to_thread(logs.last_lines, scope["query_string"])
+        text = await asyncio.to_thread(logs.own_lines, scope["query_string"])
         await http.answer(send, 200, b"text/plain; charset=utf-8", text)
 
     async def _v1(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
