@@ -8,7 +8,6 @@ does every other path. The caller's side is `modcore.module.remote`.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
@@ -16,11 +15,13 @@ from starlette.types import Receive, Scope, Send
 from modcore.errors import ServiceError
 from modcore.gateway.instance import DEFAULT_CAPACITY
 from modcore.module import ModuleBase
+from modcore.serve.bearer import Bearer
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.service import http, logs
 from modcore.serve.service.calls import Runner
 from modcore.serve.service.checkpoint import CheckpointApi, engine_of, model_name_of
 from modcore.serve.service.endpoints import Endpoints
-from modcore.serve.service.http import CallerGone, Headers, Refused
+from modcore.serve.service.http import Headers, Refused
 from modcore.serve.service.state import ServiceState
 from modcore.serve.service.watch import stopped
 
@@ -54,7 +55,7 @@ class ModuleApp:
         self.on_stop: Callable[[], None] = (
             self.drain
         )  # whoever runs the server puts its own end here
-        self._expected, self._lower = f"Bearer {token}".encode(), f"bearer {token}".encode()
+        self._bearer = Bearer(token)
         self._runner = Runner(module, self.state)
         self._endpoints = Endpoints(self._runner, tells_tracebacks=tells_tracebacks)
         engine = engine_of(module)
@@ -101,7 +102,7 @@ class ModuleApp:
         if path in self._open:
             verb, page = "GET", self._open[path]
         else:
-            self._verify_token(headers.get(b"authorization", b""))
+            self._verify_token(headers)
             verb, page = self._page(path)
         if verb and method != verb and not (verb == "GET" and method == "HEAD"):
             refusal = f"{path} is for {verb}."
@@ -115,11 +116,8 @@ class ModuleApp:
             return "", self._v1
         raise Refused(404, "NotFound", "There is nothing here; see /openapi.json.")
 
-    def _verify_token(self, given: bytes) -> None:
-        if hmac.compare_digest(given, self._expected):
-            return
-        scheme, _, token = given.partition(b" ")
-        if not hmac.compare_digest(scheme.lower() + b" " + token.strip(), self._lower):
+    def _verify_token(self, headers: Headers) -> None:
+        if not self._bearer.opens(headers.get(b"authorization", b"")):
             raise Refused(
                 401,
                 "Unauthorized",

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.front_door.refusals import Refusal
 from modcore.serve.front_door.request import Request
 
 #: Seconds in which most answers have come.
 _AT_ONCE = 0.01
-
-
-class CallerGone(Exception):
-    """The client has closed its connection."""
 
 
 class Waiting:
