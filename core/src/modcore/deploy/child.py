@@ -18,8 +18,8 @@ from modcore.deploy.parent import PARENT_PIPE
 from modcore.deploy.payload import Payload
 from modcore.plugins.records import ServiceSpec
 
-#: What takes a line that a child has printed.
-Listener = Callable[[str], None]
+#: What takes a line that a child has printed; returns it as it may be shown.
+Listener = Callable[[str], str]
 
 #: How long the last output of a process that has ended may take to come through its pipes.
 _DRAIN_SECONDS = 1.0
@@ -58,7 +58,7 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        """The last lines that it printed."""
+        """The last lines that it printed, as they may be shown."""
         return "\n".join(self._last_words) or "(it said nothing)"
 
     def wait(self) -> int:
@@ -95,5 +95,4 @@ class Child:
             self.url = line.removeprefix("url: ").strip()
             self.said.set()
             return
-        self._last_words.append(line)
-        self._listener(line)
+        self._last_words.append(self._listener(line))

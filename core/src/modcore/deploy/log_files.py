@@ -72,7 +72,7 @@ class LogFile:
 
         A disk that is full costs lines, and nothing else.
         """
-        told = self.without_secrets(line)
+        told = without_secrets(line, self._secrets)
         stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         with self._lock, contextlib.suppress(OSError):
             if self._file >= 0:
@@ -80,12 +80,6 @@ class LogFile:
                 if os.fstat(self._file).st_size > MAX_BYTES:
                     self._rotate()
         return told
-
-    def without_secrets(self, line: str) -> str:
-        """`line`, cut to what one line may be, with a sign where a secret stood."""
-        for secret in self._secrets:
-            line = line.replace(secret, "(secret)")
-        return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} (cut)"
 
     def close(self) -> None:
         """Write no more."""
@@ -107,6 +101,13 @@ class LogFile:
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         self._file = os.open(self.path, flags, 0o600)
+
+
+def without_secrets(line: str, secrets: Sequence[str]) -> str:
+    """`line`, cut to what one line may be, with a sign where one of `secrets` stood."""
+    for secret in secrets:
+        line = line.replace(secret, "(secret)")
+    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} (cut)"
 
 
 def open_log(path: Path, secrets: Sequence[str] = ()) -> LogFile:
