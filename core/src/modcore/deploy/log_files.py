@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modcore.errors import ServiceError
-from modcore.state_directory import state_directory
+from modcore.state_directory import part_of_state
 
 #: A file that has grown over this many bytes becomes ``<name>.log.1``, in the place of an older one.
 MAX_BYTES = 8 * 1024 * 1024
@@ -30,22 +30,13 @@ def log_path(name: str, replica: int) -> Path:
 
 def log_directory() -> Path:
     """The directory of all log files; made when it is not there."""
-    directory = state_directory() / "logs"
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise ServiceError(
-            f"The directory of logs {directory} cannot be made ({error.strerror})."
-        ) from error
-    return directory
+    return part_of_state("logs")
 
 
 def log_paths(name: str) -> dict[int, Path]:
     """The log files of a service that are there, by replica."""
     pattern = re.compile(re.escape(_file_name(name)) + r"-(\d+)\.log")
-    found = (
-        (pattern.fullmatch(path.name), path) for path in (state_directory() / "logs").glob("*.log")
-    )
+    found = ((pattern.fullmatch(path.name), path) for path in log_directory().glob("*.log"))
     return {int(match[1]): path for match, path in sorted(found, key=lambda one: one[1]) if match}
 
 
