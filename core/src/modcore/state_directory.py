@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -32,6 +33,34 @@ def state_directory() -> Path:
             f"(chmod 700), or name another in {STATE_DIR}."
         )
     return directory
+
+
+def part_of_state(name: str) -> Path:
+    """The directory `name` in it, made when it is not there; raises ServiceError when it cannot be."""
+    directory = state_directory() / name
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ServiceError(
+            f"The directory {directory} cannot be made ({error.strerror})."
+        ) from error
+    return directory
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file for this user alone, whole or not at all; raises ServiceError when that fails."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ServiceError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def _place() -> Path:

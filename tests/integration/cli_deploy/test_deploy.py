@@ -334,7 +334,10 @@ def test_nobody_else_can_read_a_detached_services_secrets(app: str, state: Path)
             "answer to the cluster's token",
         ),
         (("{app}", "--api-key", " "), "--api-key: the key has to be printable"),
-        (("{app}", "--gateway", "memory://"), "--gateway: memory:// is known to one process"),
+        (
+            ("{app}", "--gateway", "memory://"),
+            "--gateway: A gateway in memory:// is seen by this process alone",
+        ),
         (("{app}", "--gateway", "sqlit:///x.db"), "did you mean sqlite://"),
         (("{app}", "--launcher", "lokal"), "'lokal' in modcore.launchers; did you mean 'local'"),
         (("{app}", "--detach", "--launcher", "lokal"), "did you mean 'local'"),

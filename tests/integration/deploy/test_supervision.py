@@ -95,6 +95,20 @@ def test_service_that_has_run_for_a_while_may_fail_as_often_as_at_first(
         service.stop()
 
 
+@pytest.mark.parametrize("has_log", [True, False])
+def test_secrets_are_in_no_error_and_on_no_screen_either(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], has_log: bool
+) -> None:
+    name = f"leaky-{has_log}"
+    if not has_log:
+        log_path(name, 0).mkdir()
+    app = write_app(tmp_path, f"raise RuntimeError('it is ' + {TOKEN[:3]!r} + {TOKEN[3:]!r})")
+    with pytest.raises(ServiceError, match=r"it is \(secret\)") as caught:
+        launch(entry_spec(app, name=name))
+    assert TOKEN not in str(caught.value)
+    assert TOKEN not in capfd.readouterr().err
+
+
 def test_what_a_service_says_is_in_its_log_file_and_behind_its_name_on_our_stderr(
     app: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,10 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ("words", "told"),
     [
         ([], "--gateway: there is no gateway"),
-        (["--gateway", "memory://"], "--gateway: memory:// is the memory of one process"),
+        (
+            ["--gateway", "memory://"],
+            "--gateway: A gateway in memory:// is seen by this process alone",
+        ),
         (["--gateway", "nowhere"], "has no scheme"),
         (["--gateway", "redis9://x"], "redis9://"),
         (["--port", "99999"], "--port: 99999"),
@@ -49,6 +52,13 @@ def test_an_option_that_cannot_be_is_refused(words: list[str], told: str, tmp_pa
     done = run(*words, MODCORE_STATE_DIR=str(tmp_path))
     assert done.returncode in (1, 2)
     assert told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_modcore_serve_registers_nowhere_that_a_front_door_could_not_look(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "modcore", "serve", str(tmp_path), "--gateway", "memory://"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--gateway: A gateway in memory:// is seen by this process alone" in done.stderr
 
 
 def test_an_empty_key_in_the_environment_opens_nothing(tmp_path: Path) -> None:

@@ -175,6 +175,19 @@ def test_a_call_beyond_its_deadline_is_ended(door: Process, echo: Process) -> No
     eventually(lambda: not echo.ask("/health").json["under_way"])
 
 
+def test_a_call_beyond_its_deadline_counts_for_its_service_as_504(door: Process) -> None:
+    def counted() -> list[float]:
+        return [
+            door.metric("modcore_front_door_requests_total", service="echo", status="504"),
+            door.metric("modcore_front_door_requests_total", service="echo", status="499"),
+            door.metric("modcore_front_door_refused_total", status="504"),
+        ]
+
+    late, gone, refused = counted()
+    assert door.call("echo", "wait", x_modcore_deadline="0.05").status == 504
+    assert counted() == [late + 1, gone, refused]
+
+
 def test_a_stream_beyond_its_deadline_ends_with_an_error(door: Process) -> None:
     answer = door.ask("/stream/echo", {"args": ["slow", 1000, 1]}, x_modcore_deadline="0.3")
     last = answer.body.split(b"\n\n")[-2].removeprefix(b"data: ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import http.server
 import json
 import os
@@ -22,7 +24,8 @@ import pytest
 
 import modcore
 from modcore.errors import ServiceError
-from modcore.module import RemoteError
+from modcore.module import RemoteError, time_left
+from modcore.module.remote import DeadlineExceeded
 from modcore.module.submodules import ModuleCycle
 from processes import is_running
 from served_modules import (
@@ -165,6 +168,29 @@ def test_url_module_calls_a_service_that_runs_elsewhere(server: modcore.ServerMo
     assert other("echo", 5) == [[5], {}]
     with pytest.raises(ValueError, match="no http"):
         modcore.UrlModule("ftp://x")
+
+
+async def test_url_module_is_awaited_without_a_thread(server: modcore.ServerModule) -> None:
+    assert server.url
+    other = modcore.UrlModule(server.url, token=server._token)
+    before = threading.active_count()
+    calls = [asyncio.ensure_future(other.acall("echo", number)) for number in range(20)]
+    assert await asyncio.gather(*calls) == [[[number], {}] for number in range(20)]
+    assert threading.active_count() == before
+    streaming = modcore.UrlModule(server.url, token=server._token, stream=True)
+    assert [piece async for piece in await streaming.acall("count", 3)] == [0, 1, 2]
+
+
+def test_url_module_gives_a_call_no_more_than_is_left_of_the_one_it_belongs_to() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        other = modcore.UrlModule(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=60)
+
+        def answering() -> None:
+            time_left.allow(0.1)
+            other("x")
+
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.\d+ s"):
+            contextvars.copy_context().run(answering)
 
 
 def test_url_may_be_https_with_a_certificate_that_this_machine_trusts(

@@ -255,9 +255,7 @@ def test_failure_in_a_tree_names_all_that_failed_and_leaves_nothing(gateway: str
     with pytest.raises(ServiceError, match="the weights are gone") as caught:
         root.start()
     assert "service bad ended" in str(caught.value)
-    assert caught.value.__notes__ == [
-        "while deploying ServerModule 'root' → module → action step 2"
-    ]
+    assert "while deploying ServerModule 'root' → module → action step 2" in caught.value.__notes__
     assert (good.url, bad.url, root.url) == (None, None, None)
     wait_until(lambda: not shared_directory(gateway).services(), PATIENCE, "all have left")
 

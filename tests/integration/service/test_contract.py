@@ -208,6 +208,15 @@ def test_metrics_count_calls_refusals_and_what_is_in_flight(sync: ServiceProcess
     assert sync.metric("call_seconds_count") == sync.metric("calls_total")
 
 
+def test_a_service_says_which_instance_it_is(same: ServiceProcess) -> None:
+    with service("Same", instance="i1") as running:
+        for path in ("/health", "/readyz"):
+            status, headers, _ = running.ask("GET", path)
+            assert (status, headers["x-modcore-instance"]) == (200, "i1")
+            assert "x-modcore-state" not in headers
+    assert "x-modcore-instance" not in same.ask("GET", "/health")[1]
+
+
 def test_logs_are_the_last_lines_of_the_log_file(tmp_path: Path, same: ServiceProcess) -> None:
     log = tmp_path / "log"
     log.write_text("".join(f"line {number}\n" for number in range(500)))

@@ -103,7 +103,8 @@ def test_drain_finishes_calls_ends_streams_with_an_error_and_takes_nothing_new()
         wait_until(lambda: running.metric("calls_in_flight") == 2)
         running.signal()
         wait_until(lambda: running.ask("GET", "/readyz")[0] == 503)
-        assert running.ask("GET", "/health")[0] == 200
+        status, headers, _ = running.ask("GET", "/health")
+        assert (status, headers["x-modcore-state"]) == (200, "draining")
         with pytest.raises(NotBegun) as caught:
             kept.call(("echo", 1), {})
         assert (caught.value.state, caught.value.retry_after) == ("draining", 1.0)

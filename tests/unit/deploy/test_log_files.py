@@ -30,6 +30,10 @@ def test_line_is_kept_with_its_time_for_this_user_alone() -> None:
     assert stat.S_IMODE(log.path.parent.stat().st_mode) == 0o700
 
 
+def test_log_without_a_line_has_none() -> None:
+    assert last_lines(open_log(log_path("web", 0)).path, 10) == []
+
+
 def test_file_that_is_full_is_moved_aside_and_both_can_be_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

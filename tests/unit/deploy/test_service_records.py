@@ -22,10 +22,10 @@ from modcore.deploy.service_records import (
     forget_dead,
     read_record,
     read_records,
-    write_private,
 )
 from modcore.deploy.stopping import stop_local
 from modcore.errors import ServiceError
+from modcore.state_directory import write_private
 
 
 @pytest.fixture(autouse=True)

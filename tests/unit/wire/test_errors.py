@@ -102,3 +102,8 @@ def test_error_that_cannot_be_shown_is_described_all_the_same() -> None:
 )
 def test_nonsense_becomes_a_remote_error(described: Any) -> None:
     assert isinstance(rebuild(described), RemoteError)
+
+
+def test_a_name_that_a_package_would_import_first_is_not_imported() -> None:
+    described = {"type": "NoInstance", "module": "modcore.gateway", "message": "gone"}
+    assert type(rebuild(described)) is RemoteError

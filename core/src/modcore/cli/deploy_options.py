@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from modcore.cli.api_key import add_api_key_options, api_key
 from modcore.cli.entry_module import read_arguments
-from modcore.cli.joining import add_gateway_option, used_gateway
+from modcore.cli.joining import add_gateway_option, shared_gateway
 from modcore.deploy.entry_point import EntryPoint
 from modcore.deploy.plan import DeploymentPlan, new_ids
 from modcore.errors import InvalidRequest, ServiceError
@@ -101,7 +101,7 @@ def plan_of(args: argparse.Namespace) -> DeploymentPlan:
 
 
 def _with_secrets(plan: DeploymentPlan, args: argparse.Namespace) -> DeploymentPlan:
-    own, gateway = api_key(args), used_gateway(args)
+    own, gateway = api_key(args), shared_gateway(args)
     if gateway is None:
         return replace(plan, token=own or secrets.token_urlsafe(32))
     if args.api_key or args.api_key_file:
@@ -110,16 +110,9 @@ def _with_secrets(plan: DeploymentPlan, args: argparse.Namespace) -> DeploymentP
             "door's: modcore gateway --api-key-file FILE.",
             param="api_key",
         )
-    from modcore.gateway.addresses import scheme_of
     from modcore.gateway.connect import connect
     from modcore.gateway.secret import cluster_key
 
-    if scheme_of(gateway) == "memory":
-        raise InvalidRequest(
-            "memory:// is known to one process alone, and services are others; use "
-            "sqlite:////var/tmp/services.db, say.",
-            param="gateway",
-        )
     connect(gateway).close()  # it may be one that nobody brings
     key = cluster_key(gateway)
     return replace(plan, token=key.token, gateway=gateway, cluster_key=key.secret)

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from modcore.cli.api_key import add_api_key_options, api_key, verify_key_for
-from modcore.cli.joining import add_gateway_option, used_gateway
+from modcore.cli.joining import add_gateway_option, shared_gateway
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -104,19 +104,14 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _registry(args: argparse.Namespace) -> tuple[str, Directory, str]:
     """The gateway's URL for people, its directory, and the token of the cluster's services."""
-    from modcore.gateway.addresses import scheme_of, shown
+    from modcore.gateway.addresses import shown
     from modcore.gateway.directory import shared_directory
     from modcore.gateway.secret import cluster_key
 
-    url = used_gateway(args)
+    url = shared_gateway(args)
     if url is None:
         raise InvalidRequest(
             "there is no gateway; name the one that the services register in, here or in MODCORE_GATEWAY.",
-            param="gateway",
-        )
-    if scheme_of(url) == "memory":
-        raise InvalidRequest(
-            "memory:// is the memory of one process, in which no service registers; use sqlite:///services.db.",
             param="gateway",
         )
     return shown(url), shared_directory(url), cluster_key(url).token

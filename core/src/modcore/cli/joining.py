@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import re
+
+from modcore.errors import InvalidRequest
 
 GATEWAY_HELP = (
     "such as sqlite:////var/tmp/services.db or redis://127.0.0.1:6379 (default: MODCORE_GATEWAY); a "
@@ -25,6 +26,25 @@ def used_gateway(args: argparse.Namespace) -> str | None:
     return gateway_url()
 
 
-def service_name(model: str) -> str:
-    """What the service of a model is called: its name, without what a service's name may not hold."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", model).lstrip("._-")[:128] or "model"
+def shared_gateway(args: argparse.Namespace) -> str | None:
+    """As `used_gateway`; raises InvalidRequest for one that other processes cannot see."""
+    from modcore.gateway.addresses import verify_shared
+    from modcore.gateway.base import GatewayError
+
+    url = used_gateway(args)
+    try:
+        if url is not None:
+            verify_shared(url)
+    except GatewayError as error:
+        raise InvalidRequest(str(error), param="gateway") from None
+    return url
+
+
+def verify_allowed(host: str) -> None:
+    """Raise InvalidRequest for a `host` outside the networks in which callers look for services."""
+    from modcore.gateway.networks import NETWORKS, AllowedNetworks
+
+    networks = AllowedNetworks.from_environment()
+    url = f"http://[{host}]" if ":" in host else f"http://{host}"
+    if not networks.allows(url):
+        raise InvalidRequest(f"{host} is not in {NETWORKS}, which has {networks}.", param="host")

@@ -16,12 +16,12 @@ from modcore.deploy.service_records import (
     ServiceRecord,
     forget,
     token_path,
-    write_private,
 )
 from modcore.errors import ServiceError
 from modcore.gateway.addresses import shown
 from modcore.module.at_once import AtOnce, all_ended
 from modcore.plugins import Service, ServiceSpec, plugin_manager
+from modcore.state_directory import write_private
 
 _LOOK_SECONDS = 0.1
 

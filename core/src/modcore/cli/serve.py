@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from modcore.cli.api_key import add_api_key_options, api_key, verify_key_for
 from modcore.cli.engine_options import add_engine_options, build_engine
-from modcore.cli.joining import add_gateway_option, service_name, used_gateway
+from modcore.cli.joining import add_gateway_option, shared_gateway, verify_allowed
 from modcore.errors import InvalidRequest, MissingExtra
 from modcore.plugins.commands import Command
 
@@ -59,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     if args.model_name == "":
         raise InvalidRequest("the name is empty; give it some text.", param="model_name")
     verify_key_for(args.host, key)
-    gateway = used_gateway(args)
+    gateway = shared_gateway(args)
+    if gateway is not None:
+        verify_allowed(args.host)
     # Taken before the model is loaded: whoever waits minutes for it must not learn then that the port is taken.
     listener = server.open_listener(args.host, args.port)
 
@@ -98,10 +101,13 @@ def _place(gateway: str | None, model: str, url: str) -> tuple[Place, str | None
     from modcore.deploy.place import Place
     from modcore.gateway.instance import Instance
 
-    service = service_name(model)
     # Nothing but time is lost when an answer is made twice.
     instance = Instance(
-        service=service, url=url, models=(model,), capacity=CAPACITY, idempotent=True
+        service=_service_name(model),
+        url=url,
+        models=(model,),
+        capacity=CAPACITY,
+        idempotent=True,
     )
     if gateway is None:
         return Place(Handover(), instance), None
@@ -115,6 +121,11 @@ def _place(gateway: str | None, model: str, url: str) -> tuple[Place, str | None
     key = cluster_key(gateway)
     handover = Handover(token=key.token, gateway=gateway, cluster_key=key.secret)
     return Place(handover, instance), key.token
+
+
+def _service_name(model: str) -> str:
+    """What the service of a model is called: its name, without what a service's name may not hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", model).lstrip("._-")[:128] or "model"
 
 
 COMMAND = Command("serve", "Serve a checkpoint over HTTP, with the OpenAI API.", add_arguments, run)

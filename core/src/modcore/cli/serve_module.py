@@ -12,13 +12,13 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modcore.cli.joining import verify_allowed
 from modcore.deploy.environment import INSTANCE
 from modcore.deploy.handover import Handover
 from modcore.deploy.parent import read_payload
 from modcore.deploy.place import Place, adopt
 from modcore.errors import InvalidRequest, ServiceError
 from modcore.gateway.instance import DEFAULT_CAPACITY, Instance
-from modcore.gateway.networks import NETWORKS, AllowedNetworks
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from modcore.serve.module_app import ModuleApp
 
     handover = _handover()
-    _verify_allowed(args.host)
+    if args.host != "127.0.0.1":
+        verify_allowed(args.host)
     announce = _own_stdout()
     adopt(handover)  # before the module loads, which may call others
     module = _module(args, handover)
@@ -61,15 +62,16 @@ def run(args: argparse.Namespace) -> int:
             f"the module could not be deployed in its process: {type(error).__name__}: {error}"
         ) from error
     listener = server.open_listener(args.host, 0)
-    url = server.url_of(listener)
+    url, instance = server.url_of(listener), os.environ.pop(INSTANCE, "") or secrets.token_hex(8)
     app = ModuleApp(
         module,
         handover.token,
         name=args.name,
+        instance=instance,
         capacity=args.capacity,
         tells_tracebacks=args.entry is None,  # it runs for a handle
     )
-    place = Place(handover, _instance(args, url, app))
+    place = Place(handover, _instance(args, url, instance, app))
 
     def on_ready() -> None:
         place.register(then=lambda: announce(f"url: {url}"))
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _instance(args: argparse.Namespace, url: str, app: ModuleApp) -> Instance:
+def _instance(args: argparse.Namespace, url: str, id: str, app: ModuleApp) -> Instance:
     return Instance(
         service=args.name,
         url=url,
@@ -93,7 +95,7 @@ def _instance(args: argparse.Namespace, url: str, app: ModuleApp) -> Instance:
         models=app.models,
         launcher=args.launcher,
         idempotent=args.idempotent,
-        id=os.environ.pop(INSTANCE, "") or secrets.token_hex(8),
+        id=id,
     )
 
 
@@ -113,15 +115,6 @@ def _handover() -> Handover:
             "the launcher has handed over no token, so anyone could call; it has to."
         )
     return handover
-
-
-def _verify_allowed(host: str) -> None:
-    """Callers go to addresses in the allowed networks alone, so a service listens nowhere else."""
-    networks = AllowedNetworks.from_environment()
-    if host != "127.0.0.1" and not networks.allows(
-        f"http://[{host}]" if ":" in host else f"http://{host}"
-    ):
-        raise InvalidRequest(f"{host} is not in {NETWORKS}, which has {networks}.", param="host")
 
 
 def _module(args: argparse.Namespace, handover: Handover) -> ModuleBase:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modcore.deploy.plan import DeploymentPlan
     from modcore.deploy.service_records import InstanceRecord
 
-#: What running calls get to finish once the service is told to end.
+#: What the instances get to end in once they are told to; their running calls get `serve.server.GRACEFUL_SECONDS` of it.
 DRAIN_SECONDS = 30.0
 
 

@@ -18,8 +18,8 @@ from modcore.deploy.parent import PARENT_PIPE
 from modcore.deploy.payload import Payload
 from modcore.plugins.records import ServiceSpec
 
-#: What takes a line that a child has printed.
-Listener = Callable[[str], None]
+#: What takes a line that a child has printed; returns it as it may be shown.
+Listener = Callable[[str], str]
 
 #: How long the last output of a process that has ended may take to come through its pipes.
 _DRAIN_SECONDS = 1.0
@@ -59,7 +59,7 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        """The last lines that it printed."""
+        """The last lines that it printed, as they may be shown."""
         return "\n".join(self._last_words) or "(it said nothing)"
 
     def wait(self) -> int:
@@ -96,6 +96,5 @@ class Child:
             self.url = line.removeprefix("url: ").strip()
             self.said.set()
             return
-        self._last_words.append(line)
-        if not is_announcement or self.url:
-            self._listener(line)
+        is_for_launcher = is_announcement and not self.url
+        self._last_words.append(line if is_for_launcher else self._listener(line))

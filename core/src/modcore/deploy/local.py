@@ -12,7 +12,7 @@ from dataclasses import replace
 from modcore.deploy.child import Child
 from modcore.deploy.environment import LOG_FILE
 from modcore.deploy.handover import secrets_in
-from modcore.deploy.log_files import LogFile, log_path, open_log
+from modcore.deploy.log_files import LogFile, log_path, open_log, without_secrets
 from modcore.deploy.supervision import SupervisedService
 from modcore.errors import ServiceError
 from modcore.plugins.records import ServiceSpec
@@ -48,10 +48,10 @@ class _Output:
 
     def __init__(self, spec: ServiceSpec, payload: bytes | None) -> None:
         self._name = spec.name
+        self._secrets = secrets_in(payload)
         self._log: LogFile | None = None
         try:
-            secrets = secrets_in(payload)
-            self._log = open_log(log_path(spec.name, spec.replica), secrets)
+            self._log = open_log(log_path(spec.name, spec.replica), self._secrets)
         except ServiceError as error:  # a service without a log file is better than none
             self._show(f"its output is not kept: {error}")
 
@@ -62,9 +62,11 @@ class _Output:
         environment = {**spec.environment, LOG_FILE: str(self._log.path)}
         return replace(spec, environment=environment)
 
-    def hear(self, line: str) -> None:
-        """Take one line."""
-        self._show(self._log.write(line) if self._log is not None else line)
+    def hear(self, line: str) -> str:
+        """Take one line; returns it without secrets, as it is shown."""
+        told = self._log.write(line) if self._log else without_secrets(line, self._secrets)
+        self._show(told)
+        return told
 
     def close(self) -> None:
         """Nothing more is said."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modcore.errors import ServiceError
-from modcore.state_directory import state_directory
+from modcore.state_directory import part_of_state
 
 #: A file that has grown over this many bytes becomes ``<name>.log.1``, in the place of an older one.
 MAX_BYTES = 8 * 1024 * 1024
@@ -30,22 +30,13 @@ def log_path(name: str, replica: int) -> Path:
 
 def log_directory() -> Path:
     """The directory of all log files; made when it is not there."""
-    directory = state_directory() / "logs"
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise ServiceError(
-            f"The directory of logs {directory} cannot be made ({error.strerror})."
-        ) from error
-    return directory
+    return part_of_state("logs")
 
 
 def log_paths(name: str) -> dict[int, Path]:
     """The log files of a service that are there, by replica."""
     pattern = re.compile(re.escape(_file_name(name)) + r"-(\d+)\.log")
-    found = (
-        (pattern.fullmatch(path.name), path) for path in (state_directory() / "logs").glob("*.log")
-    )
+    found = ((pattern.fullmatch(path.name), path) for path in log_directory().glob("*.log"))
     return {int(match[1]): path for match, path in sorted(found, key=lambda one: one[1]) if match}
 
 
@@ -72,7 +63,7 @@ class LogFile:
 
         A disk that is full costs lines, and nothing else.
         """
-        told = self.without_secrets(line)
+        told = without_secrets(line, self._secrets)
         stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         with self._lock, contextlib.suppress(OSError):
             if self._file >= 0:
@@ -80,12 +71,6 @@ class LogFile:
                 if os.fstat(self._file).st_size > MAX_BYTES:
                     self._rotate()
         return told
-
-    def without_secrets(self, line: str) -> str:
-        """`line`, cut to what one line may be, with a sign where a secret stood."""
-        for secret in self._secrets:
-            line = line.replace(secret, "(secret)")
-        return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} (cut)"
 
     def close(self) -> None:
         """Write no more."""
@@ -109,6 +94,13 @@ class LogFile:
         self._file = os.open(self.path, flags, 0o600)
 
 
+def without_secrets(line: str, secrets: Sequence[str]) -> str:
+    """`line`, cut to what one line may be, with a sign where one of `secrets` stood."""
+    for secret in secrets:
+        line = line.replace(secret, "(secret)")
+    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} (cut)"
+
+
 def open_log(path: Path, secrets: Sequence[str] = ()) -> LogFile:
     """The log file at `path`; raises ServiceError when it cannot be written."""
     try:
@@ -125,5 +117,6 @@ def last_lines(path: Path, count: int) -> list[str]:
         if missing > 0:
             with contextlib.suppress(FileNotFoundError):
                 text = each.read_text("utf-8", errors="replace")
-                lines = [*text.removesuffix("\n").split("\n")[-missing:], *lines]
+                told = text.removesuffix("\n").split("\n") if text else []
+                lines = [*told[-missing:], *lines]
     return lines

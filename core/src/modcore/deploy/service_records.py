@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from modcore.deploy.process_identity import ProcessIdentity
 from modcore.errors import ServiceError
 from modcore.gateway.instance import verify_service_name
-from modcore.state_directory import state_directory
+from modcore.state_directory import part_of_state, write_private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +84,9 @@ def read_record(name: str) -> ServiceRecord | None:
 
 def read_records() -> list[ServiceRecord]:
     """All records that can be read, by name."""
-    names = sorted(path.name.removesuffix(".json") for path in _directory().glob("*.json"))
+    names = sorted(
+        path.name.removesuffix(".json") for path in part_of_state("services").glob("*.json")
+    )
     return [record for name in names if (record := read_record(name)) is not None]
 
 
@@ -137,22 +138,6 @@ def forget_dead(name: str) -> None:
         forget(name)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file for this user alone, whole or not at all; raises ServiceError when that fails."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ServiceError(f"{path} cannot be written ({error.strerror}).") from error
-
-
 def _taken(name: str) -> str:
     record = read_record(name)
     where = f" (process {record.supervisor.pid})" if record is not None and record.is_alive else ""
@@ -163,13 +148,4 @@ def _taken(name: str) -> str:
 
 
 def _path(name: str, kind: str) -> Path:
-    return _directory() / f"{verify_service_name(name)}.{kind}"
-
-
-def _directory() -> Path:
-    directory = state_directory() / "services"
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise ServiceError(f"{directory} cannot be made ({error.strerror}).") from error
-    return directory
+    return part_of_state("services") / f"{verify_service_name(name)}.{kind}"

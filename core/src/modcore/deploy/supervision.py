@@ -28,7 +28,7 @@ class SupervisedService:
         self,
         spec: ServiceSpec,
         start: Callable[[], Child],
-        tell: Callable[[str], None],
+        tell: Callable[[str], object],
         close: Callable[[], None],
     ) -> None:
         self.name = spec.name

@@ -40,6 +40,15 @@ def absolute(url: str) -> str:
     return f"{_SQLITE}/{sqlite_path(url)}"
 
 
+def verify_shared(url: str) -> None:
+    """Raise GatewayError for a gateway that other processes cannot see."""
+    if scheme_of(url) == "memory":
+        raise GatewayError(
+            "A gateway in memory:// is seen by this process alone, and services run in processes of their "
+            "own; use sqlite:///path/to/file, or redis://."
+        )
+
+
 def sqlite_path(url: str) -> Path:
     """The file of `url`, by SQLAlchemy's convention: ``sqlite:///relative``, ``sqlite:////absolute``.
 

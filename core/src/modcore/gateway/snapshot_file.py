@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from modcore.errors import ServiceError
 from modcore.gateway.addresses import shown
 from modcore.gateway.base import Entry
-from modcore.state_directory import state_directory
+from modcore.state_directory import part_of_state, write_private
 
 TOUCH_EVERY = 30.0  # seconds
 MAX_FILE = 64 * 1024 * 1024  # bytes
@@ -26,7 +27,7 @@ MAX_FILE = 64 * 1024 * 1024  # bytes
 class SnapshotFile:
     """`path`, readable for this user alone; its time of change is when the content was last known good.
 
-    Nothing here raises: a snapshot that cannot be kept is no reason to stop.
+    Reading and keeping raise nothing: a snapshot that cannot be kept is no reason to stop.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,10 +37,8 @@ class SnapshotFile:
     @classmethod
     def of(cls, url: str) -> SnapshotFile:
         """The file for the gateway at `url`, in the state directory."""
-        directory = state_directory() / "gateways"
-        directory.mkdir(mode=0o700, exist_ok=True)
         name = hashlib.sha256(shown(url).encode()).hexdigest()[:16]
-        return cls(directory / f"{name}.json")
+        return cls(part_of_state("gateways") / f"{name}.json")
 
     def keep(self, entries: Iterable[Entry], changed: bool) -> None:
         """`entries` are good now; they are written when they have `changed`, else now and then noted."""
@@ -55,16 +54,10 @@ class SnapshotFile:
 
     def save(self, entries: Iterable[Entry]) -> bool:
         """Replace the content, all or nothing; whether that went well."""
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            draft.unlink(missing_ok=True)
-            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump({"v": 1, "entries": [asdict(entry) for entry in entries]}, file)
-            draft.replace(self.path)
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+            content = {"v": 1, "entries": [asdict(entry) for entry in entries]}
+            write_private(self.path, json.dumps(content))
+        except (ServiceError, ValueError):
             return False
         return True
 

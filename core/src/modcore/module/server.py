@@ -12,7 +12,7 @@ from modcore.deploy.environment import INSTANCE
 from modcore.deploy.handover import Handover
 from modcore.errors import ServiceError
 from modcore.flow.tree import drawn_once, make_repr
-from modcore.gateway.addresses import absolute
+from modcore.gateway.addresses import absolute, verify_shared
 from modcore.gateway.cluster_key import ClusterKey
 from modcore.gateway.instance import Instance
 from modcore.gateway.settings import gateway_url
@@ -21,7 +21,7 @@ from modcore.module.base import ModuleBase
 from modcore.module.handing_over import pickled_for, receiver
 from modcore.module.replicas import Replicas
 from modcore.module.route import Route
-from modcore.module.service_name import service_name, verify_shared
+from modcore.module.service_name import service_name
 from modcore.module.state import ModuleState
 from modcore.module.submodules import label_of
 from modcore.module.whereabouts import Whereabouts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 
-from modcore.gateway.base import GatewayError
 from modcore.gateway.instance import verify_service_name
 
 _MAX_PATH = 100  # characters of a tree's path that a name keeps, the last ones
@@ -20,12 +19,3 @@ def service_name(name: str | None, path: str) -> str:
         return verify_service_name(name)
     words = re.sub(r"[^A-Za-z0-9._]+", "-", path).strip("-._")[-_MAX_PATH:].strip("-._")
     return f"{words or 'service'}-{secrets.token_hex(6)}"
-
-
-def verify_shared(gateway: str) -> None:
-    """Raise GatewayError for a gateway that other processes cannot see."""
-    if gateway.startswith("memory:"):
-        raise GatewayError(
-            "A gateway in memory:// is seen by this process alone, and services run in processes of their "
-            "own; use sqlite:///path/to/file, or redis://."
-        )

@@ -7,13 +7,15 @@ from typing import Any
 from modcore.flow.tree import make_repr
 from modcore.module.base import ModuleBase
 from modcore.module.remote import RemoteModule
+from modcore.module.time_left import within
 
 
 class UrlModule(ModuleBase):
     """A module service at `url`, called like the module that it serves.
 
-    With `stream`, a call returns the pieces as they are made. `token` is the service's, `timeout` in
-    seconds; without one a call waits as long as it takes.
+    With `stream`, a call returns the pieces as they are made, `acall` an async iterator of them. `token` is
+    the service's, `timeout` in seconds; without one a call waits as long as it takes, or as the call to which it
+    belongs may still take.
     """
 
     repr_type = "Url"
@@ -29,11 +31,22 @@ class UrlModule(ModuleBase):
     ) -> None:
         super().__init__(name=name)
         self.url, self.stream = url, stream
-        self._remote = RemoteModule(url, token, timeout)
+        self._timeout = timeout
+        self._remote = RemoteModule(url, token)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The remote call."""
-        return (self._remote.stream if self.stream else self._remote.call)(args, kwargs)
+        call = self._remote.stream if self.stream else self._remote.call
+        return call(args, kwargs, timeout=within(self._timeout))
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """As a call, for asyncio: no thread waits for the answer."""
+        if self._extras is not None:
+            return await super().acall(*args, **kwargs)
+        seconds = within(self._timeout)
+        if self.stream:
+            return self._remote.astream(args, kwargs, timeout=seconds)
+        return await self._remote.acall(args, kwargs, timeout=seconds)
 
     def __repr__(self) -> str:
         return make_repr(

@@ -15,8 +15,9 @@ from fastapi.responses import StreamingResponse
 
 from modcore.engine import Choice, Piece, Usage
 from modcore.errors import ModcoreError
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.error_body import error_body
-from modcore.serve.errors import CallerGone, public_error
+from modcore.serve.errors import public_error
 from modcore.serve.observed import ObservedAnswer
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreError, StepFailed
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.error_body import error_body
 
 log = logging.getLogger("modcore.serve")
@@ -28,10 +29,6 @@ class ModelNotFound(Exception):
 
     def __init__(self, name: str, served: str) -> None:
         super().__init__(f"The model {name[:100]!r} is not served here; served is {served!r}.")
-
-
-class CallerGone(Exception):
-    """The caller hung up before its answer was finished."""
 
 
 def public_error(error: Exception) -> tuple[int, str]:

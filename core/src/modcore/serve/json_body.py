@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from modcore.errors import InvalidRequest
-from modcore.serve.errors import CallerGone
+from modcore.serve.caller_gone import CallerGone
 
 MAX_FIELD = 256 * 1024  # characters of a field's JSON
 MAX_FIELDS = 100

@@ -8,19 +8,21 @@ does every other path. The caller's side is `modcore.module.remote`.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
 from modcore.errors import ServiceError
+from modcore.gateway.instance import DEFAULT_CAPACITY
 from modcore.module import ModuleBase
+from modcore.serve.bearer import Bearer
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.service import http, logs
 from modcore.serve.service.calls import Runner
 from modcore.serve.service.checkpoint import CheckpointApi, engine_of, model_name_of
 from modcore.serve.service.endpoints import Endpoints
-from modcore.serve.service.http import CallerGone, Headers, Refused
-from modcore.serve.service.state import CAPACITY, ServiceState
+from modcore.serve.service.http import Headers, Refused
+from modcore.serve.service.state import ServiceState
 from modcore.serve.service.watch import stopped
 
 Page = Callable[[Scope, Headers, Receive, Send], Awaitable[None]]
@@ -29,7 +31,7 @@ Page = Callable[[Scope, Headers, Receive, Send], Awaitable[None]]
 class ModuleApp:
     """The ASGI application that calls `module` for whoever has `token`.
 
-    `name` is the service's; `capacity` the most calls at once. With `tells_tracebacks` a caller who asks for it
+    `name` is the service's, `instance` its id in a gateway; `capacity` the most calls at once. With `tells_tracebacks` a caller who asks for it
     (``x-modcore-detail``) gets remote tracebacks: for a service that runs for its own handle alone.
     Raises ServiceError for an empty token: an empty secret never means that nothing is checked.
     """
@@ -40,18 +42,20 @@ class ModuleApp:
         token: str,
         *,
         name: str = "",
-        capacity: int = CAPACITY,
+        instance: str = "",
+        capacity: int = DEFAULT_CAPACITY,
         tells_tracebacks: bool = True,
     ) -> None:
         if not token:
             raise ServiceError("A service needs a token; give it one that nobody can guess.")
         self.module_name = type(module).__name__
         self.name = name or module.name or type(module).__name__
+        self._instance = instance
         self.state = ServiceState(capacity)
         self.on_stop: Callable[[], None] = (
             self.drain
         )  # whoever runs the server puts its own end here
-        self._expected, self._lower = f"Bearer {token}".encode(), f"bearer {token}".encode()
+        self._bearer = Bearer(token)
         self._runner = Runner(module, self.state)
         self._endpoints = Endpoints(self._runner, tells_tracebacks=tells_tracebacks)
         engine = engine_of(module)
@@ -98,7 +102,7 @@ class ModuleApp:
         if path in self._open:
             verb, page = "GET", self._open[path]
         else:
-            self._verify_token(headers.get(b"authorization", b""))
+            self._verify_token(headers)
             verb, page = self._page(path)
         if verb and method != verb and not (verb == "GET" and method == "HEAD"):
             refusal = f"{path} is for {verb}."
@@ -112,11 +116,8 @@ class ModuleApp:
             return "", self._v1
         raise Refused(404, "NotFound", "There is nothing here; see /openapi.json.")
 
-    def _verify_token(self, given: bytes) -> None:
-        if hmac.compare_digest(given, self._expected):
-            return
-        scheme, _, token = given.partition(b" ")
-        if not hmac.compare_digest(scheme.lower() + b" " + token.strip(), self._lower):
+    def _verify_token(self, headers: Headers) -> None:
+        if not self._bearer.opens(headers.get(b"authorization", b"")):
             raise Refused(
                 401,
                 "Unauthorized",
@@ -125,13 +126,19 @@ class ModuleApp:
             )
 
     async def _health(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        await http.answer_value(send, {"status": "ok"})
+        await http.answer_value(send, {"status": "ok"}, extra=self._identity())
 
     async def _ready(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         if self.state.is_draining:
-            await http.answer_value(send, {"status": "draining"}, 503, [(b"retry-after", b"1")])
+            extra = [(b"retry-after", b"1"), *self._identity()]
+            await http.answer_value(send, {"status": "draining"}, 503, extra)
         else:
-            await http.answer_value(send, {"status": "ready"})
+            await http.answer_value(send, {"status": "ready"}, extra=self._identity())
+
+    def _identity(self) -> http.Extra:
+        """Who answers, and that it will not for long: another service may have got the port of one that is gone."""
+        who = [(b"x-modcore-instance", self._instance.encode())] if self._instance else []
+        return [*who, (b"x-modcore-state", b"draining")] if self.state.is_draining else who
 
     async def _openapi(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         from modcore.serve.service.openapi import describe_service
@@ -152,7 +159,7 @@ class ModuleApp:
         self.on_stop()
 
     async def _logs(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        text = await asyncio.to_thread(logs.last_lines, scope["query_string"])
+        text = await asyncio.to_thread(logs.own_lines, scope["query_string"])
         await http.answer(send, 200, b"text/plain; charset=utf-8", text)
 
     async def _v1(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:

@@ -152,5 +152,6 @@ def _list(value: Any) -> list[Any]:
 
 def _class_of(module: str, name: str) -> type[Exception] | None:
     """An exception class that is loaded here already; nothing is imported because a service names it."""
-    found = getattr(sys.modules.get(module), name, None)
+    # Not by getattr: a package that loads its names lazily would import one then.
+    found = getattr(sys.modules.get(module), "__dict__", {}).get(name)
     return found if isinstance(found, type) and issubclass(found, Exception) else None

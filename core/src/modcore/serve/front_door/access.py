@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hmac
-
+from modcore.serve.bearer import Bearer
 from modcore.serve.front_door.refusals import Refusal
 from modcore.serve.front_door.request import Request
-from modcore.serve.guard import is_local
-
-#: What anybody may ask.
-OPEN_PATHS = frozenset({"/health", "/readyz"})
+from modcore.serve.guard import OPEN_PATHS, is_local
 
 
 class Access:
     """Holds requests against `api_key` (None: there is none)."""
 
     def __init__(self, api_key: str | None) -> None:
-        self._expected = f"bearer {api_key}".encode() if api_key is not None else None
+        self._bearer = Bearer(api_key) if api_key is not None else None
 
     def verify(self, request: Request) -> None:
         """Let `request` in, or raise Refusal."""
-        if self._expected is None and not is_local(request.headers.get(b"origin", b"")):
+        if self._bearer is None and not is_local(request.headers.get(b"origin", b"")):
             raise Refusal(
                 403,
                 "This front door has no key and answers no web pages of other hosts; give it a key.",
@@ -33,7 +29,5 @@ class Access:
             )
 
     def _has_key(self, request: Request) -> bool:
-        if self._expected is None:
-            return True
-        scheme, _, key = request.headers.get(b"authorization", b"").partition(b" ")
-        return hmac.compare_digest(scheme.lower() + b" " + key.strip(), self._expected)
+        given = request.headers.get(b"authorization", b"")
+        return self._bearer is None or self._bearer.opens(given)

@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from modcore.gateway.directory import Directory
 from modcore.gateway.instance import Instance
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.front_door.access import Access
-from modcore.serve.front_door.caller import CallerGone
 from modcore.serve.front_door.calls import Calls
 from modcore.serve.front_door.forwarding import Forwarder
 from modcore.serve.front_door.load import Load

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from starlette.types import Receive
 
-from modcore.serve.front_door.caller import CallerGone
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.front_door.refusals import Refusal
 
 MAX_BODY = 64 * 1024 * 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.front_door.refusals import Refusal
 from modcore.serve.front_door.request import Request
 
@@ -12,14 +13,11 @@ from modcore.serve.front_door.request import Request
 _AT_ONCE = 0.01
 
 
-class CallerGone(Exception):
-    """The client has closed its connection."""
-
-
 class Waiting:
     """While it is entered, the current task ends when the client goes away or the time is up.
 
-    That is at `until`, by the event loop's clock: as the request says, `most` seconds at most.
+    That is at `until`, by the event loop's clock: as the request says, `most` seconds at most. It may be
+    entered again, for the next part of a call.
 
     `stop` ends it for another reason. `watch` is for when the body has been taken: what comes next is then
     that the client is gone. Most answers come at once, so it begins only when one does not.

@@ -46,11 +46,10 @@ class Calls:
         waiting = Waiting(request, self._settings.timeout)
         self._under_way.add(waiting)
         try:
-            with waiting:
-                if called is not None:
-                    await self._answer_call(called[1], called[2], request, reply, waiting)
-                else:
-                    await self._answer_openai(request, reply, waiting)
+            if called is not None:
+                await self._answer_call(called[1], called[2], request, reply, waiting)
+            else:
+                await self._answer_openai(request, reply, waiting)
         finally:
             self._under_way.discard(waiting)
 
@@ -71,12 +70,14 @@ class Calls:
     ) -> None:
         balancer = self._routes.service(name)
         body = Body(request.receive, request.length, MAX_BODY)
-        await body.hold(MAX_HELD)
+        with waiting:
+            await body.hold(MAX_HELD)
         await self._forward(Call(name, path, request, body, reply, waiting), balancer)
 
     async def _answer_openai(self, request: Request, reply: Reply, waiting: Waiting) -> None:
         body = Body(request.receive, request.length, MAX_BODY_BYTES)
-        await body.hold(MAX_BODY_BYTES)
+        with waiting:
+            await body.hold(MAX_BODY_BYTES)
         name = model_of(body.held)
         balancer = self._routes.model(name)
         await self._forward(Call(name, request.path, request, body, reply, waiting), balancer)
@@ -86,7 +87,8 @@ class Calls:
         try:
             self._load.enter(name)
             try:
-                await self._forwarder.forward(call, balancer)
+                with call.waiting:
+                    await self._forwarder.forward(call, balancer)
             finally:
                 self._load.leave(name)
         except Refusal as refusal:

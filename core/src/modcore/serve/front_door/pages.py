@@ -72,8 +72,13 @@ class Pages:
         return Page(200, content, content_type.encode())
 
     def _services(self, _: Request) -> Page:
+        ejected, in_flight = self._routes.ejected(), self._routes.in_flight()
+
+        def shown(each: Instance) -> dict[str, Any]:
+            return self._instance(each, each.id in ejected, in_flight[each.id])
+
         services = [
-            {"service": name, "instances": [self._instance(each) for each in instances]}
+            {"service": name, "instances": list(map(shown, instances))}
             for name, instances in self._directory.services().items()
         ]
         return _page({**self._state(), "services": services})
@@ -91,14 +96,13 @@ class Pages:
             "version": VERSION,
         }
 
-    def _instance(self, instance: Instance) -> dict[str, Any]:
-        ejected = instance.id in self._routes.ejected()
+    def _instance(self, instance: Instance, ejected: bool, in_flight: int) -> dict[str, Any]:
         state = "draining" if instance.draining else "ejected" if ejected else "ready"
         shown = {
             "id": instance.id,
             "state": state,
             "ejected": ejected,
-            "in_flight": self._routes.in_flight().get(instance.id, 0),
+            "in_flight": in_flight,
             "capacity": instance.capacity,
             "age": round(max(0.0, time.time() - instance.started_at), 3),
             "models": instance.models,

@@ -81,10 +81,6 @@ class Pool:
             if not kept:
                 del self._idle[url]
 
-    def close(self) -> None:
-        """Close every idle connection."""
-        self.keep_only(())
-
     async def _connect(self, address: Address) -> Connection:
         loop = asyncio.get_running_loop()
         try:

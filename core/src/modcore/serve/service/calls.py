@@ -11,8 +11,9 @@ from typing import Any
 
 from modcore.flow.calls import needs_loop
 from modcore.module import ActionModule, ModuleBase
+from modcore.serve.caller_gone import CallerGone
 from modcore.serve.service.blocking import Blocking, Pieces
-from modcore.serve.service.http import CallerGone, Headers, Refused, content_type
+from modcore.serve.service.http import Headers, Refused, content_type
 from modcore.serve.service.signature import Signature
 from modcore.serve.service.state import ServiceState
 from modcore.serve.service.watch import Watch

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import Receive, Send
 
 from modcore.errors import ModcoreError
+from modcore.serve.caller_gone import CallerGone
 from modcore.wire import JSON, MSGPACK, encode
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -29,10 +30,6 @@ class Refused(ModcoreError):
         super().__init__(message)
         self.status, self.extra = status, extra
         self.error = {"type": kind, "message": message, **more}
-
-
-class CallerGone(Exception):
-    """The caller hung up; nobody reads an answer."""
 
 
 def not_now(state: str) -> Refused:

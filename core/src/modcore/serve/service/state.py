@@ -7,9 +7,9 @@ import bisect
 import collections
 from dataclasses import dataclass, field
 
+from modcore.gateway.instance import DEFAULT_CAPACITY
 from modcore.serve.service.http import not_now
 
-CAPACITY = 128  # calls in flight, as an `Instance` says it
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -29,7 +29,7 @@ class Seconds:
 class ServiceState:
     """Belongs to the event loop's thread; `capacity` is the most calls in flight."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self.capacity = capacity
         self.in_flight = 0
         self.is_draining = False

@@ -8,7 +8,8 @@ from typing import Self
 
 from starlette.types import Receive
 
-from modcore.serve.service.http import CallerGone, Refused
+from modcore.serve.caller_gone import CallerGone
+from modcore.serve.service.http import Refused
 
 #: Looking for a caller who hangs up costs as much as a short call: only longer ones are watched.
 WATCH_AFTER = 0.01
