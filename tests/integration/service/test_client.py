@@ -52,9 +52,19 @@ def saying(*answers: bytes) -> Callable[[socket.socket, int], None]:
 
 
 def test_connection_that_was_closed_while_idle_is_not_used_again() -> None:
-    with answering(saying(ANSWER)) as url:
+    closed = threading.Semaphore(0)
+
+    def answer(connection: socket.socket, number: int) -> None:
+        connection.recv(65536)
+        connection.sendall(ANSWER)
+        connection.close()
+        closed.release()
+
+    with answering(answer) as url:
         remote = RemoteModule(url)
-        assert [remote.call((), {}) for _ in range(5)] == [1] * 5
+        for _ in range(5):
+            assert remote.call((), {}) == 1
+            assert closed.acquire(timeout=30)
 
 
 def test_connection_that_ends_without_a_byte_is_not_asked_twice() -> None:
