@@ -5,7 +5,11 @@ PACKAGES = {
     "BloomForCausalLM": "modcore-bloom",
     "LlamaForCausalLM": "modcore-llama",
     "MistralForCausalLM": "modcore-llama",
+    "Qwen2ForCausalLM": "modcore-llama",
+    "Qwen3ForCausalLM": "modcore-llama",
     "bloom": "modcore-bloom",
     "llama": "modcore-llama",
     "mistral": "modcore-llama",
+    "qwen2": "modcore-llama",
+    "qwen3": "modcore-llama",
 }
