@@ -39,13 +39,11 @@ class LlamaPreAndPostLayerWeight(PreAndPostLayerWeight):
 class LlamaTransformerLayerWeight(TransformerLayerWeight):
     """One layer; q, k and v are fused, and so are gate and up."""
 
-    q_norm = k_norm = None
-
     config: LlamaConfig
     att_norm: torch.Tensor  # [hidden]
     qkv: LinearWeight  # [(heads + 2 * kv_heads) * head_dim, hidden]
-    q_norm: torch.Tensor | None  # [head_dim], where the config has them
-    k_norm: torch.Tensor | None
+    q_norm: torch.Tensor | None = None  # [head_dim], where the config has them
+    k_norm: torch.Tensor | None = None
     o: LinearWeight  # [hidden, heads * head_dim]
     ffn_norm: torch.Tensor  # [hidden]
     gate_up: LinearWeight  # [2 * intermediate, hidden]
