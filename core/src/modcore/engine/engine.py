@@ -98,7 +98,8 @@ class Engine:
         )
         prompts = PromptReader(directory)
         prompts.load_ahead()
-        return cls(build_model(options), prompts, prefix_cache=prefix_cache, lengths=estimator)
+        model, prompts.multimodal = build_model(options)
+        return cls(model, prompts, prefix_cache=prefix_cache, lengths=estimator)
 
     @property
     def max_length(self) -> int:
@@ -172,21 +173,22 @@ class Engine:
         finally:
             self.abort(job)
 
-    def logits(
-        self, token_ids: Sequence[int], taps: Mapping[str, Tap] | None = None
-    ) -> torch.Tensor:
-        """The logits of every position of `token_ids`, ``[len, vocab]`` float32.
+    def logits(self, prompt: Prompt, taps: Mapping[str, Tap] | None = None) -> torch.Tensor:
+        """The logits of every position of `prompt`, ``[len, vocab]`` float32.
 
         `taps` read or replace the activations at named points (see `engine.layers.template`); a
         name that is no point of this model is refused.
         """
         self._verify_taps(taps or {})
-        request = self.preparer.bare(self.encode(token_ids))
+        request = self.preparer.bare(prompt)
         return self.stepper.read_whole(request, taps or {})
 
     def close(self) -> None:
         """End what still runs with an error, and take nothing new; harmless when it is closed."""
         self.stepper.close()
+        multimodal = self.preparer.prompts.multimodal
+        if multimodal:
+            multimodal.close()
 
     def __enter__(self) -> Self:
         return self

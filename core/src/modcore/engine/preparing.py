@@ -6,6 +6,7 @@ import contextlib
 import functools
 
 from modcore.engine.detokenizer import Detokenizer
+from modcore.engine.features import verify_spans
 from modcore.engine.job import Job
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.prompts import Prompt, PromptReader
@@ -36,8 +37,10 @@ class Preparer:
 
         Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
         """
-        ids = self.prompts.encode(prompt, self.capacity)
+        reading = self.prompts.read(prompt, self.capacity)
+        ids = reading.ids
         self.verify(ids, room=1)
+        verify_spans(reading.spans, len(ids), self.model.config.hidden_size)
         rest = self.capacity - len(ids)
         if params.min_tokens > rest:
             raise InvalidRequest(
@@ -58,17 +61,27 @@ class Preparer:
                 uses_prefix_cache=shares,
                 reads_at_once=not self.model.keys_are_reusable,
                 prompt_logprobs=None if requests else params.prompt_logprobs,
+                spans=reading.spans,
             )
             requests.append(request)
         return Job(
             requests, [self._transcript(params, ids, i) for i in range(len(requests))], params.n
         )
 
-    def bare(self, ids: list[int]) -> Request:
-        """A request that reads `ids` and writes nothing."""
-        self.verify(ids, room=0)
-        sampling = self._sampling(SamplingParams(), ids, 0)
-        return Request(ids, 0, sampling, uses_prefix_cache=False, reads_at_once=True)
+    def bare(self, prompt: Prompt) -> Request:
+        """A request that reads `prompt` and writes nothing."""
+        reading = self.prompts.read(prompt)
+        self.verify(reading.ids, room=0)
+        verify_spans(reading.spans, len(reading.ids), self.model.config.hidden_size)
+        sampling = self._sampling(SamplingParams(), reading.ids, 0)
+        return Request(
+            reading.ids,
+            0,
+            sampling,
+            uses_prefix_cache=False,
+            reads_at_once=True,
+            spans=reading.spans,
+        )
 
     def verify(self, ids: list[int], room: int) -> None:
         """Raise InvalidRequest unless `ids` fit, with `room` tokens behind them."""

@@ -21,7 +21,7 @@ class LlamaPreLayerInfer(PreLayerInfer):
         layer_weight: LlamaPreAndPostLayerWeight,
     ) -> torch.Tensor:
         """See `PreLayerInfer`."""
-        return infer_state.point("embed", self.kernels.embedding(inputs, layer_weight.embedding))
+        return self.kernels.embedding(inputs, layer_weight.embedding)
 
     token_forward = context_forward
 
