@@ -24,7 +24,7 @@ class TensorNames:
     of modules. `qkv` are three projections, or one that is all of them.
     """
 
-    cls_token: str
+    class_embedding: str
     positions: str
     patches: str
     layer: str
@@ -101,7 +101,7 @@ HF = Layout(
         "use_mean_pooling": True,
     },
     names=TensorNames(
-        cls_token="embeddings.cls_token",
+        class_embedding="embeddings.cls_token",
         positions="embeddings.position_embeddings",
         patches="embeddings.patch_embeddings.projection",
         layer="encoder.layer.{}.",
@@ -169,7 +169,7 @@ REMOTE = Layout(
         "use_mean_pooling": True,
     },
     names=TensorNames(
-        cls_token="embeddings.class_embedding",
+        class_embedding="embeddings.class_embedding",
         positions="embeddings.position_embedding",
         patches="embeddings.patch_embedding",
         layer="encoder.layers.{}.",

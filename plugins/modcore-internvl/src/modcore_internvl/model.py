@@ -126,17 +126,11 @@ class InternVLForConditionalGeneration(InternVL):
     def _read_format(self) -> PromptFormat:
         """The tokens are the tokenizer's; the template is its own, or the processor's of old."""
         fast = self.tokenizer.fast
-        token = getattr(fast, "context_image_token", None) or "<IMG_CONTEXT>"
-        start = getattr(fast, "start_image_token", None) or "<img>"
-        end = getattr(fast, "end_image_token", None) or "</img>"
+        names = {name: getattr(fast, f"{name}_image_token", None) for name in _TOKENS}
         file = self.path / "chat_template.json"
         old = read_json_object(file).get("chat_template") if file.is_file() else None
-        return PromptFormat(
-            placeholder=token,
-            text=f"{start}{token}{end}",
-            token=token,
-            template=old if isinstance(old, str) else None,
-        )
+        template = old if isinstance(old, str) else None
+        return _format(template=template, **{name: said for name, said in names.items() if said})
 
 
 class InternVLChatModel(InternVL):
@@ -158,7 +152,19 @@ class InternVLChatModel(InternVL):
                 f"not known; known are {', '.join(TEMPLATES)}. Put a chat_template.jinja beside it."
             )
         template = TEMPLATES.get(name) if isinstance(name, str) else None
-        token = "<IMG_CONTEXT>"
-        return PromptFormat(
-            placeholder=token, text=f"<img>{token}</img>", token=token, template=template
-        )
+        return _format(template=template)
+
+
+#: What stands before, for and behind an image, where a tokenizer does not say it.
+_TOKENS = {"start": "<img>", "context": "<IMG_CONTEXT>", "end": "</img>"}
+
+
+def _format(*, template: str | None, **said: str) -> PromptFormat:
+    names = {**_TOKENS, **said}
+    context = names["context"]
+    return PromptFormat(
+        placeholder=context,
+        text=f"{names['start']}{context}{names['end']}",
+        token=context,
+        template=template,
+    )

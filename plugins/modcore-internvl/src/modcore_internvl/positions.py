@@ -15,6 +15,6 @@ def interpolated(positions: torch.Tensor, grid: int) -> torch.Tensor:
     if side == grid:
         return positions
     first, rest = positions[:, :1], positions[:, 1:].float()
-    plane = rest.unflatten(1, (side, side)).permute(0, 3, 1, 2)  # [1, C, n, n]
+    plane = rest.view(1, side, side, -1).permute(0, 3, 1, 2)  # [1, C, n, n]
     wide = functional.interpolate(plane, size=(grid, grid), mode="bicubic", align_corners=False)
     return torch.cat([first, wide.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)

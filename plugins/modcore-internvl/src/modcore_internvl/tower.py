@@ -40,7 +40,7 @@ class Tower:
         Raises InvalidRequest, with the counts, for tiles that pixel shuffle cannot divide.
         """
         self.verify(pixels)
-        return torch.cat([self._features(tiles) for tiles in pixels.split(1)])
+        return torch.cat([self._features(tiles) for tiles in torch.split(pixels, 1)])
 
     def verify(self, pixels: torch.Tensor) -> None:
         """Raise InvalidRequest unless `pixels` are square tiles that become whole tokens."""
@@ -63,13 +63,14 @@ class Tower:
         x = self._embed(pixels, grid)
         for weight in self.weights.blocks:
             self._block(x, weight, tiles)
-        x = self._final_norm(x).view(tiles, 1 + grid * grid, -1)[:, 1:]  # without the class token
-        squares = pixel_shuffle(
-            x.unflatten(1, (grid, grid)),
-            self.config.shuffle,
-            is_transposed=self.config.is_transposed,
+        width = self.config.tower.hidden_size
+        x = self._final_norm(x).view(tiles, -1, width)[:, 1:]  # without the class token
+        squares = x.reshape(tiles, grid, grid, width)
+        shuffled = pixel_shuffle(
+            squares, self.config.shuffle, is_transposed=self.config.is_transposed
         )
-        return self._project(squares.flatten(0, 1)).unflatten(0, (tiles, -1))
+        features = self._project(shuffled.flatten(0, 1))
+        return features.view(tiles, -1, features.shape[1])
 
     def _embed(self, pixels: torch.Tensor, grid: int) -> torch.Tensor:
         """``[tiles * (1 + grid * grid), C]``: a class token and the patches of each tile."""
@@ -79,7 +80,7 @@ class Tower:
         cut = cut.view(tiles, 3, grid, side, grid, side)
         patches = cut.permute(0, 2, 4, 1, 3, 5).reshape(tiles * grid * grid, -1)
         embedded = weight.patches(patches).view(tiles, grid * grid, -1)
-        x = torch.cat([weight.cls_token.expand(tiles, -1, -1), embedded], dim=1)
+        x = torch.cat([weight.class_embedding.expand(tiles, -1, -1), embedded], dim=1)
         if weight.positions is not None:
             x += self._positions_of(weight.positions, grid)
         return x.flatten(0, 1)
@@ -100,19 +101,19 @@ class Tower:
 
     def _attention(self, x: torch.Tensor, weight: BlockWeight, tiles: int) -> torch.Tensor:
         """Every token of a tile sees the tile; ``[tokens, C]`` before the output projection."""
-        heads = self.config.tower.num_attention_heads
         qkv = torch.empty(len(x), 3 * x.shape[1], dtype=x.dtype)
         for rows in _blocks(len(x)):
             qkv[rows] = weight.qkv(self._norm(x[rows], weight.norm_1, weight.norm_1_bias))
         parts = qkv.view(tiles, -1, 3, x.shape[1]).unbind(2)  # [tiles, tokens, C] each
-        q, k, v = (
-            self._normed(parts[0], weight.q_norm),
-            self._normed(parts[1], weight.k_norm),
-            parts[2],
-        )
-        q, k, v = (each.unflatten(2, (heads, -1)).transpose(1, 2) for each in (q, k, v))
+        q, k = self._normed(parts[0], weight.q_norm), self._normed(parts[1], weight.k_norm)
+        q, k, v = (self._by_head(each) for each in (q, k, parts[2]))
         attended = functional.scaled_dot_product_attention(q, k, v)  # [tiles, heads, tokens, D]
         return attended.transpose(1, 2).reshape(x.shape)
+
+    def _by_head(self, x: torch.Tensor) -> torch.Tensor:
+        """``[tiles, tokens, C]`` -> ``[tiles, heads, tokens, D]``."""
+        heads = self.config.tower.num_attention_heads
+        return x.view(*x.shape[:2], heads, x.shape[2] // heads).transpose(1, 2)
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         eps = self.config.tower.qk_norm_eps

@@ -41,7 +41,7 @@ class VisionWeight(LayerWeight):
 class EmbeddingWeight(VisionWeight):
     """What stands before the layers, and the norm behind them where there is one."""
 
-    cls_token: torch.Tensor  # [1, 1, C]
+    class_embedding: torch.Tensor  # [1, 1, C]
     positions: torch.Tensor | None = None  # [1, 1 + patches, C]
     patches: LinearWeight  # [C, 3 * patch * patch]
     final_norm: torch.Tensor | None = None  # [C]
@@ -51,7 +51,7 @@ class EmbeddingWeight(VisionWeight):
         """See `LayerWeight.declare`."""
         tower, names = self.config.tower, self.names
         width, side = tower.hidden_size, tower.patch_size
-        yield WeightSpec("cls_token", (TensorSpec(names.cls_token, (1, 1, width)),))
+        yield WeightSpec("class_embedding", (TensorSpec(names.class_embedding, (1, 1, width)),))
         if tower.has_positions:
             shape = (1, 1 + tower.grid**2, width)
             yield WeightSpec("positions", (TensorSpec(names.positions, shape),))
