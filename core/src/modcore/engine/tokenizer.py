@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modcore.checkpoint import read_json_object
 from modcore.engine.plain_tokenizer import read_plain
 from modcore.errors import CheckpointError, InvalidRequest
 
@@ -20,6 +21,15 @@ _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "spi
 def has_tokenizer(directory: Path) -> bool:
     """Whether the checkpoint brings a tokenizer."""
     return any((directory / name).is_file() for name in _FILES)
+
+
+def asks_for_code(directory: Path) -> bool:
+    """Whether the tokenizer's configuration names a class of the checkpoint's own.
+
+    None of it runs; where there is a ``tokenizer.json``, all that it does is in there.
+    """
+    file, config = directory / "tokenizer.json", directory / "tokenizer_config.json"
+    return file.is_file() and config.is_file() and "auto_map" in read_json_object(config)
 
 
 class Tokenizer:
@@ -41,10 +51,11 @@ class Tokenizer:
 
         Raises CheckpointError when it cannot be read.
         """
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+        reader = PreTrainedTokenizerFast if asks_for_code(self.directory) else AutoTokenizer
         try:
-            return AutoTokenizer.from_pretrained(
+            return reader.from_pretrained(
                 str(self.directory), local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # whatever the file makes the reader raise

@@ -276,7 +276,8 @@ class _CoreHooks:
     def modcore_build_model(self, match: ModelMatch, options: BuildOptions) -> object:
         model_class = self._manager.resolve(match.group, match.id)
         if match.group == VISION_MODELS:
-            return model_class(options.path, read_config(options.path))
+            config = read_config(options.path)
+            return model_class(options.path, config, dtype=options.dtype)
         return model_class(options)
 
     @hookspecs.hookimpl(trylast=True)
