@@ -162,6 +162,35 @@ def test_named_template_writes_the_prompt_when_there_is_no_chat_template(
     )
 
 
+TEXT_TEMPLATES = [
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{{ '<|im_start|>assistant\n' }}",
+    "{%- if messages[0]['role'] == 'system' -%}{{ '<|im_start|>system\n' + messages[0]['content'] }}"
+    "{{ '<|im_end|>\n' }}{%- set messages = messages[1:] -%}{%- endif -%}"
+    "{%- for m in messages -%}{{ '<|im_start|>' ~ m.role ~ '\n' ~ m.content ~ '<|im_end|>\n' }}{%- endfor -%}"
+    "{{ '<|im_start|>assistant\n' }}",
+]
+
+
+@pytest.mark.parametrize("template", TEXT_TEMPLATES)
+def test_chat_template_for_text_alone_is_given_images_as_text(remote: Path, template: str) -> None:
+    (remote / "chat_template.jinja").write_text(template)
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        user_message("what?", IMAGES[0], IMAGES[0]),
+        {"role": "assistant", "content": "a fox"},
+    ]
+    with Engine.from_pretrained(remote) as engine:
+        inputs = vision_of(engine).preprocess(turns)
+        asked = engine.tokenizer.fast.decode(inputs.input_ids)
+    image = "<img>" + 4 * "<IMG_CONTEXT>" + "</img>\n"
+    assert len(inputs.spans) == 2
+    assert asked == (
+        f"<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n{image}{image}what?<|im_end|>\n"
+        "<|im_start|>assistant\na fox<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
 @pytest.mark.parametrize("name", ["phi3-chat", None, 7])
 def test_unknown_template_is_refused_by_name(tmp_path: Path, name: Any) -> None:
     directory = write_internvl(tmp_path / "model")
