@@ -8,6 +8,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,16 +16,21 @@ from typing import Any, Self
 from modcore.engine.answers import Piece
 from modcore.engine.engine import Engine
 from modcore.engine.job import Job
-from modcore.engine.prompts import Prompt
+from modcore.engine.prompts import Prompt, takes_long
 from modcore.engine.sampling import SamplingParams
 from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModcoreError
+
+#: Prompts that show images and are read at the same time: each has its images in memory, encoded.
+MAX_READING = 32
 
 
 class AsyncEngine:
     """Runs `engine` in threads of its own until `close`.
 
     Tokenizing happens in a worker thread and detokenizing in another, so neither stalls a step.
-    `max_waiting` bounds the requests that wait to be started.
+    Prompts that show more than text are read in threads of their own, so that no text waits for them.
+    `max_waiting` bounds the requests that wait to be started, and `MAX_READING` those whose prompts are
+    being read in that way.
     """
 
     def __init__(self, engine: Engine, max_waiting: int = 1024) -> None:
@@ -32,6 +38,8 @@ class AsyncEngine:
         self.max_waiting = max_waiting
         self._jobs: dict[str, Job] = {}  # that have not ended, by the request's id
         self._preparing: set[str] = set()  # ids of the requests that are being tokenized
+        self._readers = ThreadPoolExecutor(MAX_READING, "modcore reader")
+        self._reading = 0
         self._submitted: list[Job] = []
         self._aborted: list[Job] = []
         self._changed = threading.Condition()
@@ -102,10 +110,7 @@ class AsyncEngine:
         if request_id is not None:
             self._preparing.add(request_id)
         try:
-            # Tokenizing a long prompt takes a while; the event loop has other callers.
-            jobs = await asyncio.to_thread(
-                lambda: [self.engine.prepare(prompt, params, priority) for prompt in prompts]
-            )
+            jobs = await self._prepare(prompts, params, priority)
             with self._changed:
                 self._verify_room(len(prompts) * params.choices)
                 answers = [
@@ -117,6 +122,38 @@ class AsyncEngine:
             return answers
         finally:
             self._preparing.discard(request_id or "")
+
+    async def _prepare(
+        self, prompts: Sequence[Prompt], params: SamplingParams, priority: int
+    ) -> list[Job]:
+        """Jobs for `prompts`, made in a thread: the event loop has other callers."""
+        is_given_up = threading.Event()
+
+        def is_wanted() -> bool:
+            return self._closed is None and not is_given_up.is_set()
+
+        def prepare() -> list[Job]:
+            return [self.engine.prepare(each, params, priority, is_wanted) for each in prompts]
+
+        if not any(takes_long(prompt) for prompt in prompts):
+            return await asyncio.to_thread(prepare)
+        if self._reading == MAX_READING:
+            raise EngineBusy(
+                f"{MAX_READING} prompts that show images are being read; try again later."
+            )
+        self._reading += 1
+        reading = asyncio.get_running_loop().run_in_executor(self._readers, prepare)
+        reading.add_done_callback(self._note_read)
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            is_given_up.set()
+            raise
+
+    def _note_read(self, reading: asyncio.Future[list[Job]]) -> None:
+        self._reading -= 1
+        if not reading.cancelled():
+            reading.exception()  # nobody may be left to whom it matters
 
     def _verify_room(self, count: int) -> None:
         if self._closed:
@@ -161,6 +198,7 @@ class AsyncEngine:
         self.shut_down()
         self._thread.join()
         self._writer.join()
+        self._readers.shutdown()
 
     def _shut_down(self, reason: ModcoreError) -> None:
         with self._changed:

@@ -11,6 +11,7 @@ from modcore.engine.model import TpPartBaseModel
 from modcore.engine.multimodal import MultimodalModel
 from modcore.errors import InvalidRequest, ModelNotServed, PluginError
 from modcore.plugins import BuildOptions, ModelMatch, plugin_manager
+from modcore.plugins.discovery import VISION_MODELS
 from modcore.plugins.matching import explain
 
 DTYPES = ("auto", "float32", "bfloat16")
@@ -24,17 +25,29 @@ def build_model(options: BuildOptions) -> tuple[TpPartBaseModel, MultimodalModel
     """
     _verify(options)
     chosen = _chosen(read_config(options.path), f"{options.path} cannot be served.")
+    if options.vision and chosen.group != VISION_MODELS:
+        name = next(iter(options.vision))
+        raise InvalidRequest(
+            f"{options.path} takes text only, and {name} is an option for models that read images; leave it out.",
+            param=name,
+        )
     built = plugin_manager().build_model(chosen, options)
     if isinstance(built, TpPartBaseModel):
         return built, None
     if not isinstance(built, MultimodalModel):
         raise _no_model(chosen, built)
-    part = built.language_part()
+    return build_language_model(built, options), built
+
+
+def build_language_model(around: MultimodalModel, options: BuildOptions) -> TpPartBaseModel:
+    """The text model inside the checkpoint of `around`; raises what `build_model` raises."""
+    _verify(options)
+    part = around.language_part()
     inner = _chosen(part.config, f"The text model of {options.path} cannot be served.")
     text_model = plugin_manager().build_model(inner, replace(options, part=part))
     if not isinstance(text_model, TpPartBaseModel):
         raise _no_model(inner, text_model)
-    return text_model, built
+    return text_model
 
 
 def _chosen(config: Mapping[str, Any], otherwise: str) -> ModelMatch:

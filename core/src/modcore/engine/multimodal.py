@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,20 +18,55 @@ class Reading:
     spans: tuple[Span, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class MediaStats:
+    """What a multimodal model has read: images asked for, those of them whose features were known.
+
+    `tiles_total` and `seconds_total` are of what was computed, decoding included; `waiting` images
+    are computed or wait to be; `cache_bytes` are the features that are kept.
+    """
+
+    images_total: int
+    cache_hits_total: int
+    tiles_total: int
+    seconds_total: float
+    waiting: int
+    cache_bytes: int
+
+
 @runtime_checkable
 class MultimodalModel(Protocol):
     """A checkpoint's model with a text model inside, which the engine builds and runs."""
+
+    @property
+    def largest_medium(self) -> int:
+        """The most bytes that what a message shows may be encoded in."""
+        ...
 
     def language_part(self) -> ModelPart:
         """The text model: its config, and where its tensors are."""
         ...
 
-    def read(self, messages: Sequence[Mapping[str, Any]], most_tokens: int | None) -> Reading:
+    def load(self) -> None:
+        """Load now what reading would load when it is first needed; raises CheckpointError."""
+        ...
+
+    def read(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        most_tokens: int | None,
+        is_wanted: Callable[[], bool],
+    ) -> Reading:
         """Chat messages, rendered for an answer, with the features of what they show.
 
-        May take as long as computing the features does. Raises InvalidRequest for messages that
-        cannot be read, or that `most_tokens` cannot hold, before anything large is computed.
+        May take as long as computing the features does, and gives up with EngineClosed once
+        `is_wanted` says that nobody waits any more. Raises InvalidRequest for messages that cannot be
+        read, or that `most_tokens` cannot hold, before anything large is computed.
         """
+        ...
+
+    def stats(self) -> MediaStats:
+        """What has been read so far; never waits for what is being read."""
         ...
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 
 from modcore.engine.detokenizer import Detokenizer
 from modcore.engine.features import verify_spans
@@ -32,12 +33,19 @@ class Preparer:
         """The most tokens that one request can have: the context, or the KV cache if it is smaller."""
         return min(self.model.context_length, self.model.mem_manager.tokens)
 
-    def prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> Job:
+    def prepare(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        priority: int = 0,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Job:
         """The job for `prompt`, not queued yet.
 
-        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
+        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token, and
+        EngineClosed once `is_wanted` says that nobody waits for it any more.
         """
-        reading = self.prompts.read(prompt, self.capacity)
+        reading = self.prompts.read(prompt, self.capacity, is_wanted)
         ids = reading.ids
         self.verify(ids, room=1)
         verify_spans(reading.spans, len(ids), self.model.config.hidden_size)
@@ -70,7 +78,7 @@ class Preparer:
 
     def bare(self, prompt: Prompt) -> Request:
         """A request that reads `prompt` and writes nothing."""
-        reading = self.prompts.read(prompt)
+        reading = self.prompts.read(prompt, self.capacity)
         self.verify(reading.ids, room=0)
         verify_spans(reading.spans, len(reading.ids), self.model.config.hidden_size)
         sampling = self._sampling(SamplingParams(), reading.ids, 0)
@@ -109,7 +117,12 @@ class Preparer:
             )
 
     def warm_up(self) -> None:
-        """Make now what the first request would wait for; what cannot be made is left to that request."""
+        """Make now what the first request would wait for; text that cannot be read is left to that request.
+
+        Raises CheckpointError when what reads more than text cannot be loaded.
+        """
+        if self.prompts.multimodal:
+            self.prompts.multimodal.load()
         if self.prompts.has_tokenizer:
             with contextlib.suppress(ModcoreError):
                 self.prompts.encode("a")

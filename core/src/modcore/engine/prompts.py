@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex, cast
 
@@ -51,18 +51,25 @@ class PromptReader:
                 self._tokenizer = Tokenizer(self.directory)
             return self._tokenizer
 
-    def read(self, prompt: Prompt, most_tokens: int | None = None) -> Reading:
-        """The token ids of `prompt`, and the features that stand at some of them; raises as `encode`."""
-        if _are_messages(prompt):
+    def read(
+        self,
+        prompt: Prompt,
+        most_tokens: int | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Reading:
+        """The token ids of `prompt`, and the features that stand at some of them; raises as `encode`.
+
+        Gives up with EngineClosed once `is_wanted` says that nobody waits for them any more.
+        """
+        if self.multimodal and _are_messages(prompt):
             messages = cast(Sequence[Mapping[str, Any]], prompt)
-            if self.multimodal:
-                return self.multimodal.read(messages, most_tokens)
-            if shows_more_than_text(messages):
-                raise InvalidRequest(
-                    f"{self.directory.name} is a model that takes text only, and a message holds something "
-                    "else; leave it out, or use a vision model.",
-                    param="messages",
-                )
+            return self.multimodal.read(messages, most_tokens, is_wanted)
+        if takes_long(prompt):
+            raise InvalidRequest(
+                f"{self.directory.name} is a model that takes text only, and a message holds something "
+                "else; leave it out, or use a vision model.",
+                param="messages",
+            )
         return Reading(self.encode(prompt, most_tokens))
 
     def encode(self, prompt: Prompt, most_tokens: int | None = None) -> list[int]:
@@ -102,6 +109,13 @@ class PromptReader:
         if self.has_tokenizer and self.tokenizer.eos_token_id is not None:
             return frozenset({self.tokenizer.eos_token_id})
         return frozenset()
+
+
+def takes_long(prompt: Prompt) -> bool:
+    """Whether reading `prompt` is more than tokenizing: it shows something."""
+    return _are_messages(prompt) and shows_more_than_text(
+        cast(Sequence[Mapping[str, Any]], prompt)
+    )
 
 
 def _are_messages(prompt: object) -> bool:

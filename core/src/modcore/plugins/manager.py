@@ -277,7 +277,7 @@ class _CoreHooks:
         model_class = self._manager.resolve(match.group, match.id)
         if match.group == VISION_MODELS:
             config = read_config(options.path)
-            return model_class(options.path, config, dtype=options.dtype)
+            return model_class(options.path, config, **{"dtype": options.dtype, **options.vision})
         return model_class(options)
 
     @hookspecs.hookimpl(trylast=True)

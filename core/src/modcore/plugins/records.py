@@ -59,7 +59,7 @@ class BuildOptions:
     `weights` and `layers` name variants of the family's parts, such as ``int8``;
     `context_length` is the most tokens of a prompt and its answer (None: as ``config.json`` says;
     more than that is possible only where positions have no end, as with ALiBi); `part` says that
-    the model is a part of the checkpoint's.
+    the model is a part of the checkpoint's; `vision` are options of a model that reads images, by name.
     """
 
     path: Path
@@ -70,6 +70,7 @@ class BuildOptions:
     max_batch: int = 64
     context_length: int | None = None
     part: ModelPart | None = None
+    vision: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,25 +7,26 @@ pixels, its features, how it stands in a prompt. What is the same for all is don
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from modcore.engine.features import Span
-from modcore.engine.multimodal import Reading
+from modcore.engine.multimodal import MediaStats, Reading
 from modcore.engine.tokenizer import Tokenizer
 from modcore.errors import InvalidRequest
 from modcore.plugins.records import ModelPart
-from modcore.vision.images import digest_of, open_image
 from modcore.vision.options import VisionOptions
-from modcore.vision.parts import split_messages
-from modcore.vision.rendering import PromptFormat, render
+from modcore.vision.reader import FeatureReader, Prepared
+from modcore.vision.rendering import PromptFormat, Renderer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from modcore.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class VisionModel(ABC):
         self.path = path
         self.config = config
         self.options = VisionOptions.read(options)
+        self.reader = FeatureReader(self)
+        self._engine: Engine | None = None
 
     @classmethod
     def match(cls, config: Mapping[str, Any]) -> bool:
@@ -104,7 +107,7 @@ class VisionModel(ABC):
     def measure(self, width: int, height: int, detail: str) -> ImageSize:
         """What an image of `width` times `height` pixels becomes; allocates nothing.
 
-        `detail` is ``low``, ``high`` or ``auto``.
+        `detail` is ``low`` or ``high``, which is also what callers get who ask for ``auto``.
         """
 
     @abstractmethod
@@ -117,22 +120,32 @@ class VisionModel(ABC):
 
     # What follows from it
 
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the language model, of a model that was loaded with it.
+
+        Raises InvalidRequest for one that was not.
+        """
+        if self._engine is None:
+            raise InvalidRequest(
+                "The model was loaded without its language model; load it with with_llm=True.",
+                param="with_llm",
+            )
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self._engine = engine
+
     def preprocess(self, messages: Sequence[Mapping[str, Any]]) -> VisionInputs:
         """`messages` (as the OpenAI API writes them) for the tower and the language model.
 
         Raises InvalidRequest, with the counts, for what cannot be read or is beyond a limit; sizes
         are checked before anything large is allocated.
         """
-        plain, parts = split_messages(messages)
-        images = [open_image(part.source, self.options) for part in parts]
-        details = [part.detail for part in parts]
-        sizes = [
-            self.measure(*image.size, detail) for image, detail in zip(images, details, strict=True)
-        ]
-        self.verify_sizes(sizes)
-        prompt = render(self.tokenizer, plain, self.prompt_format, [size.tokens for size in sizes])
-        pixels = [self.pixels(image, detail) for image, detail in zip(images, details, strict=True)]
-        return VisionInputs(prompt.ids, prompt.spans, pixels)
+        prepared = Prepared(self, messages)
+        pixels = [prepared.pixels(self, place) for place in range(len(prepared.images))]
+        return VisionInputs(prepared.prompt.ids, prepared.prompt.spans, pixels)
 
     def verify_sizes(self, sizes: Sequence[ImageSize]) -> None:
         """Raise InvalidRequest unless the images of a request are within the limits for tiles."""
@@ -154,15 +167,35 @@ class VisionModel(ABC):
 
     # What the engine asks for
 
-    def read(self, messages: Sequence[Mapping[str, Any]], most_tokens: int | None) -> Reading:
-        """See `MultimodalModel.read`."""
-        inputs = self.preprocess(messages)
-        features = self.forward(inputs.pixel_values)
-        spans = tuple(
-            Span(*span, rows, digest_of(pixels))
-            for span, rows, pixels in zip(inputs.spans, features, inputs.pixel_values, strict=True)
-        )
-        return Reading(inputs.input_ids, spans)
+    @property
+    def largest_medium(self) -> int:
+        """See `MultimodalModel.largest_medium`."""
+        return self.options.max_image_bytes
 
-    def close(self) -> None:  # noqa: B027  nothing has to end by itself
+    def load(self) -> None:
+        """See `MultimodalModel.load`."""
+        self.build_preprocessor()
+        self.build_model()
+        self.renderer  # noqa: B018  made now
+
+    def read(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        most_tokens: int | None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Reading:
+        """See `MultimodalModel.read`."""
+        return self.reader.read(messages, most_tokens, is_wanted)
+
+    def stats(self) -> MediaStats:
+        """See `MultimodalModel.stats`."""
+        return self.reader.stats()
+
+    def close(self) -> None:
         """See `MultimodalModel.close`."""
+        self.reader.close()
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """What renders messages with the checkpoint's template."""
+        return Renderer(self.tokenizer, self.prompt_format)

@@ -13,6 +13,7 @@ from typing import Any
 
 from modcore.engine.tokenizer import Tokenizer
 from modcore.errors import CheckpointError, InvalidRequest
+from modcore.vision.plain_text import SpecialTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,31 +39,40 @@ class RenderedPrompt:
     spans: list[tuple[int, int]]
 
 
-def render(
-    tokenizer: Tokenizer,
-    messages: Sequence[Mapping[str, Any]],
-    prompt_format: PromptFormat,
-    counts: Sequence[int],
-) -> RenderedPrompt:
-    """`messages`, rendered for an answer; image i of them has ``counts[i]`` tokens.
+class Renderer:
+    """Renders messages with the template and the tokens of one checkpoint."""
 
-    Raises InvalidRequest where there are more images than placeholders, or fewer.
-    """
-    fast = tokenizer.fast
-    template = fast.chat_template or prompt_format.template
-    text: str = fast.apply_chat_template(
-        list(messages), chat_template=template, add_generation_prompt=True, tokenize=False
-    )
-    found = text.count(prompt_format.placeholder)
-    if found != len(counts):
-        raise InvalidRequest(
-            f"The prompt has {found} places for images ({prompt_format.placeholder}) and the messages hold "
-            f"{len(counts)} images; give as many of one as of the other.",
-            param="messages",
-        )
-    text = text.replace(prompt_format.placeholder, prompt_format.text)
-    ids: list[int] = fast(text, add_special_tokens=False)["input_ids"]
-    return widen(ids, _token_id(tokenizer, prompt_format.token), counts)
+    def __init__(self, tokenizer: Tokenizer, prompt_format: PromptFormat) -> None:
+        self._tokenizer, self._format = tokenizer, prompt_format
+        self._token = _token_id(tokenizer, prompt_format.token)
+        others = {prompt_format.placeholder, prompt_format.text, prompt_format.token}
+        self._special = SpecialTokens(tokenizer, others)
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        counts: Sequence[int],
+        most_tokens: int | None = None,
+    ) -> RenderedPrompt:
+        """`messages`, rendered for an answer; image i of them has ``counts[i]`` tokens.
+
+        Special tokens that a text holds are plain text. Raises InvalidRequest where there are more
+        images than placeholders, or fewer, and for what `most_tokens` cannot hold.
+        """
+        hidden, markers = self._special.hide(messages)
+        text = self._tokenizer.render(hidden, self._format.template)
+        found = text.count(self._format.placeholder)
+        if found != len(counts):
+            raise InvalidRequest(
+                f"The prompt has {found} places for images ({self._format.placeholder}) and the messages hold "
+                f"{len(counts)} images; give as many of one as of the other.",
+                param="messages",
+            )
+        self._tokenizer.verify(text, most_tokens)
+        text = text.replace(self._format.placeholder, self._format.text)
+        ids = self._special.encode(text, markers) if markers else self._tokenizer.encode_rendered(text)
+        _verify_room(len(ids), counts, most_tokens)
+        return widen(ids, self._token, counts)
 
 
 def widen(ids: Sequence[int], token: int, counts: Sequence[int]) -> RenderedPrompt:
@@ -76,6 +86,17 @@ def widen(ids: Sequence[int], token: int, counts: Sequence[int]) -> RenderedProm
             spans.append((len(wide), len(wide) + count))
         wide.extend([each] * count)
     return RenderedPrompt(wide, spans)
+
+
+def _verify_room(length: int, counts: Sequence[int], most_tokens: int | None) -> None:
+    shown = sum(counts)
+    total = length - len(counts) + shown
+    if most_tokens is not None and total > most_tokens:
+        raise InvalidRequest(
+            f"The prompt has {total} tokens, {shown} of them for {len(counts)} images, too many for {most_tokens}; "
+            'shorten it, send fewer or smaller images, or ask for detail "low".',
+            param="messages",
+        )
 
 
 def _token_id(tokenizer: Tokenizer, token: str) -> int:
