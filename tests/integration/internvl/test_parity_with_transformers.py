@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from PIL import Image
 
 from modcore.engine import Engine, SamplingParams
 from modcore.vision.base import VisionModel
@@ -158,7 +159,7 @@ def test_every_grid_is_cut_as_transformers_cuts_it(
         return
     made = make_pair(processor={"min_patches": fewest, "max_patches": most})
     sizes = [
-        (1, 1),
+        (2, 2),
         (28, 28),
         (56, 28),
         (28, 56),
@@ -201,6 +202,27 @@ def test_every_setting_of_the_processor_is_followed(
 ) -> None:
     made = make_pair(processor=settings)
     messages = [user_message("?", random_image(70, 40))]
+    expected = hf_inputs(made.processor, messages)["pixel_values"]
+    assert torch.equal(made.model.preprocess(messages).pixel_values[0], expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+def test_image_of_any_mode_is_read_as_transformers_reads_it(
+    make_pair: Callable[..., Pair], mode: str
+) -> None:
+    made = make_pair()
+    image = random_image(40, 40).convert("L" if mode in ("LA", "LAB") else "RGB")
+    if mode in ("LA", "RGBA"):
+        image.putalpha(random_image(40, 40, seed=1).convert("L"))
+    elif mode == "LAB":
+        image = Image.frombytes("LAB", (40, 40), random_image(40, 40).tobytes())
+    elif mode == "PA":
+        image = image.convert("P").convert("PA")
+    else:
+        image = image.convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 3
+    messages = [user_message("?", image)]
     expected = hf_inputs(made.processor, messages)["pixel_values"]
     assert torch.equal(made.model.preprocess(messages).pixel_values[0], expected)
 
