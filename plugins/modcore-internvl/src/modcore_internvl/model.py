@@ -17,6 +17,7 @@ from modcore.errors import CheckpointError
 from modcore.plugins.records import ModelPart
 from modcore.vision.base import ImageSize, VisionModel
 from modcore.vision.rendering import PromptFormat
+from modcore_internvl.chat import take_images
 from modcore_internvl.config import InternVLConfig
 from modcore_internvl.files import load_vision, spelling_of
 from modcore_internvl.layouts import HF, REMOTE, Layout, Spelling
@@ -62,7 +63,9 @@ class InternVL(VisionModel):
     @cached_property
     def prompt_format(self) -> PromptFormat:
         """See `VisionModel.prompt_format`."""
-        return self._read_format()
+        read = self._read_format()
+        take_images(self.tokenizer.fast, read.placeholder)
+        return read
 
     def build_preprocessor(self) -> None:
         """See `VisionModel.build_preprocessor`."""

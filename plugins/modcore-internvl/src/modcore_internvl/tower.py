@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch.nn import functional
 
 from modcore.engine.kernels import Kernels
 from modcore.errors import InvalidRequest
@@ -21,6 +20,8 @@ from modcore_internvl.weights import BlockWeight
 
 #: Rows, tokens of whatever tile, that pass through a layer's products together.
 ROWS = 512
+#: Tiles that pass through a layer together.
+TILES = 4
 PROJECTOR_EPS = 1e-5
 
 
@@ -40,7 +41,7 @@ class Tower:
         Raises InvalidRequest, with the counts, for tiles that pixel shuffle cannot divide.
         """
         self.verify(pixels)
-        return torch.cat([self._features(tiles) for tiles in torch.split(pixels, 1)])
+        return torch.cat([self._features(tiles) for tiles in torch.split(pixels, TILES)])
 
     def verify(self, pixels: torch.Tensor) -> None:
         """Raise InvalidRequest unless `pixels` are square tiles that become whole tokens."""
@@ -107,13 +108,13 @@ class Tower:
         parts = qkv.view(tiles, -1, 3, x.shape[1]).unbind(2)  # [tiles, tokens, C] each
         q, k = self._normed(parts[0], weight.q_norm), self._normed(parts[1], weight.k_norm)
         q, k, v = (self._by_head(each) for each in (q, k, parts[2]))
-        attended = functional.scaled_dot_product_attention(q, k, v)  # [tiles, heads, tokens, D]
-        return attended.transpose(1, 2).reshape(x.shape)
+        attended = self.kernels.full_attention(q, k, v, q.shape[3] ** -0.5)
+        return attended.reshape(x.shape)
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
-        """``[tiles, tokens, C]`` -> ``[tiles, heads, tokens, D]``."""
+        """``[tiles, tokens, C]`` -> ``[tiles, tokens, heads, D]``."""
         heads = self.config.tower.num_attention_heads
-        return x.view(*x.shape[:2], heads, x.shape[2] // heads).transpose(1, 2)
+        return x.view(*x.shape[:2], heads, x.shape[2] // heads)
 
     def _normed(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         eps = self.config.tower.qk_norm_eps
