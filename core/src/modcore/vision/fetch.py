@@ -97,7 +97,8 @@ class Fetcher:
             connection.request(
                 "GET", target, headers={"accept": "image/png, image/jpeg, image/webp"}
             )
-            return self._body(connection.getresponse(), host)
+            with connection.getresponse() as response:  # one that is left unread stays open
+                return self._body(response, host)
         except (OSError, http.client.HTTPException) as error:
             late = time.monotonic() >= deadline
             raise BadImage(
