@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         app = create_app(async_engine, name, api_key)
         server.run(app, listener, on_ready=announce, on_overdue=async_engine.shut_down)
     finally:
+        async_engine.shut_down()
+        engine.close()  # what is being read for others ends with it
         async_engine.close()
     return 0
 

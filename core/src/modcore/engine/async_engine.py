@@ -7,8 +7,8 @@ import contextlib
 import threading
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +39,7 @@ class AsyncEngine:
         self._jobs: dict[str, Job] = {}  # that have not ended, by the request's id
         self._preparing: set[str] = set()  # ids of the requests that are being tokenized
         self._readers = ThreadPoolExecutor(MAX_READING, "modcore reader")
-        self._reading = 0
+        self._may_read = threading.Semaphore(MAX_READING)
         self._submitted: list[Job] = []
         self._aborted: list[Job] = []
         self._changed = threading.Condition()
@@ -137,23 +137,22 @@ class AsyncEngine:
 
         if not any(takes_long(prompt) for prompt in prompts):
             return await asyncio.to_thread(prepare)
-        if self._reading == MAX_READING:
+        try:
+            return await asyncio.wrap_future(self._read_apart(prepare))
+        except EngineClosed as error:
+            raise self._closed or error from error.__cause__
+        finally:
+            is_given_up.set()
+
+    def _read_apart(self, prepare: Callable[[], list[Job]]) -> Future[list[Job]]:
+        """`prepare`, under way in a thread for those that take long; raises EngineBusy without one."""
+        if not self._may_read.acquire(blocking=False):
             raise EngineBusy(
                 f"{MAX_READING} prompts that show images are being read; try again later."
             )
-        self._reading += 1
-        reading = asyncio.get_running_loop().run_in_executor(self._readers, prepare)
-        reading.add_done_callback(self._note_read)
-        try:
-            return await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            is_given_up.set()
-            raise
-
-    def _note_read(self, reading: asyncio.Future[list[Job]]) -> None:
-        self._reading -= 1
-        if not reading.cancelled():
-            reading.exception()  # nobody may be left to whom it matters
+        reading = self._readers.submit(prepare)
+        reading.add_done_callback(lambda _: self._may_read.release())
+        return reading
 
     def _verify_room(self, count: int) -> None:
         if self._closed:

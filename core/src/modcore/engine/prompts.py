@@ -113,9 +113,7 @@ class PromptReader:
 
 def takes_long(prompt: Prompt) -> bool:
     """Whether reading `prompt` is more than tokenizing: it shows something."""
-    return _are_messages(prompt) and shows_more_than_text(
-        cast(Sequence[Mapping[str, Any]], prompt)
-    )
+    return _are_messages(prompt) and shows_more_than_text(cast(Sequence[Mapping[str, Any]], prompt))
 
 
 def _are_messages(prompt: object) -> bool:

@@ -25,9 +25,11 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response |
     served = served_by(request)
     served.verify_model(body.model)
     body.refuse_unserved()
-    messages = [message.to_template() for message in body.messages]
+    messages = body.conversation(reads_images=served.engine.engine.multimodal is not None)
     with callers_words(body.names()):
-        [answer] = await served.submit([messages], body.chat_params(), body.request_priority())
+        submitted = served.submit([messages], body.chat_params(), body.request_priority())
+        # Images take a while to be read, and whoever hangs up meanwhile needs no answer.
+        [answer] = await (while_connected(request, submitted) if body.shows_images else submitted)
     if body.stream:
         return event_stream(lambda: _chunks(served, answer, body))
     return await while_connected(request, _whole(served, answer, body))

@@ -24,7 +24,8 @@ MOST_SECONDS = 5.0
 MOST_BYTES = 10_000_000
 #: Networks that hide another address in theirs: what is behind it is not looked for.
 _TRANSLATED = tuple(
-    ipaddress.ip_network(each) for each in ("64:ff9b::/96", "2002::/16", "2001::/32", "::/96")
+    ipaddress.ip_network(each)
+    for each in ("64:ff9b::/96", "2002::/16", "2001::/32", "::/96", "::ffff:0:0/96")
 )
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # printable ASCII, no spaces, no backslash
 
@@ -46,7 +47,7 @@ class Fetcher:
         is_allowed: Callable[[str], bool] | None = None,
         context: ssl.SSLContext | None = None,
     ) -> None:
-        self._domains = options.media_domains
+        self._domains = options.allow_media_domain
         self._most_bytes = min(MOST_BYTES, options.max_image_bytes)
         self._resolve = resolve or addresses_of
         self._is_allowed = is_allowed or is_public
@@ -96,7 +97,8 @@ class Fetcher:
             connection.request(
                 "GET", target, headers={"accept": "image/png, image/jpeg, image/webp"}
             )
-            return self._body(connection.getresponse(), host)
+            with connection.getresponse() as response:  # one that is left unread stays open
+                return self._body(response, host)
         except (OSError, http.client.HTTPException) as error:
             late = time.monotonic() >= deadline
             raise BadImage(
@@ -166,10 +168,8 @@ def is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # one with a zone, which only this machine knows
         return False
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None or any(parsed in network for network in _TRANSLATED):
-            return False
-    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
+    hides_another = any(parsed in network for network in _TRANSLATED)
+    return parsed.is_global and not (hides_another or parsed.is_multicast or parsed.is_reserved)
 
 
 def _within(seconds: float, call: Callable[[], T], host: str) -> T:

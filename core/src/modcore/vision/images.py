@@ -28,7 +28,7 @@ _ORIENTATION = 0x0112
 
 
 class BadImage(InvalidRequest):
-    """An image that is not read; `reason` goes on after a name for it: ``has 3 frames; send one.``"""
+    """An image that is not read; `reason` goes on after a name for it, as in *has 3 frames*."""
 
     def __init__(self, reason: str, name: str = "The image") -> None:
         super().__init__(f"{name} {reason}", param="messages")
@@ -78,7 +78,7 @@ def decode(data: bytes, header: Header) -> Image:
         raise BadImage(f"is a JPEG of {scans} scans, and {MOST_SCANS} are the most; save it again.")
     try:
         with PIL.Image.open(_Timed(data), formats=[header.format]) as image:
-            image.decodermaxblock = _BLOCK  # type: ignore[attr-defined]
+            image.decodermaxblock = _BLOCK
             image.load()
             turn = _TURNS.get(header.orientation)
             return to_rgb(image if turn is None else image.transpose(PIL.Image.Transpose(turn)))

@@ -20,7 +20,7 @@ class VisionOptions:
 
     `max_tiles` and `max_request_tiles` count what the tower reads, thumbnails among them (None: no
     limit beyond the checkpoint's own); a request has no more images than tiles. Images are fetched
-    from `media_domains` alone. `feature_cache_bytes` bounds the features that are kept for images that
+    from `allow_media_domain` alone. `feature_cache_bytes` bounds the features that are kept for images that
     come again.
     """
 
@@ -29,7 +29,7 @@ class VisionOptions:
     max_image_bytes: int = 20_000_000
     max_tiles: int | None = None
     max_request_tiles: int | None = 256
-    media_domains: tuple[str, ...] = ()
+    allow_media_domain: tuple[str, ...] = ()
     feature_cache_bytes: int = 256 << 20
 
     @classmethod
@@ -45,7 +45,7 @@ class VisionOptions:
 
 
 def _checked(name: str, value: Any) -> Any:
-    if name == "media_domains":
+    if name == "allow_media_domain":
         return _domains(value)
     least, most = _BOUNDS.get(name, (0, None))
     if name not in _BOUNDS or (value is None and name in _OPTIONAL):

@@ -25,10 +25,14 @@ class SpecialTokens:
 
     def __init__(self, tokenizer: Tokenizer, others: Iterable[str] = ()) -> None:
         self._tokenizer = tokenizer
-        added = tokenizer.fast.backend_tokenizer.get_added_tokens_decoder()
-        names = {token.content for token in added.values() if token.special} | set(others)
+        backend = tokenizer.fast.backend_tokenizer
+        added = backend.get_added_tokens_decoder().values()
+        names = {token.content for token in added if token.special} | set(others)
         self._names = sorted(names, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
+        #: Those that are tokens at all; others are but words of a template's.
+        self._tokens = [name for name in self._names if backend.token_to_id(name) is not None]
+        self._pattern = _any_of(self._names)
+        self._token_pattern = _any_of(self._tokens)
         self._nonce = secrets.token_hex(8)
         self._building = threading.Lock()
 
@@ -42,7 +46,7 @@ class SpecialTokens:
 
     def encode(self, text: str, markers: Mapping[str, str]) -> list[int]:
         """The ids of `text`, rendered from messages that `hide` made: what is not marked is the template's."""
-        own = self._pattern.sub(lambda found: self._alias(found[0]), text)
+        own = self._token_pattern.sub(lambda found: self._alias(found[0]), text)
         for marker, token in markers.items():
             own = own.replace(marker, token)
         backend, ids = self._plain
@@ -76,15 +80,19 @@ class SpecialTokens:
     def _copy(self) -> tuple[Any, dict[int, int]]:
         backend = deepcopy(self._tokenizer.fast.backend_tokenizer)
         flags = {token.content: token for token in backend.get_added_tokens_decoder().values()}
-        known = {name: backend.token_to_id(name) for name in self._names}
-        names = [name for name in self._names if known[name] is not None]
         # Those that are no special tokens would still be found in the text.
-        backend.add_special_tokens([AddedToken(name, special=True) for name in names])
+        backend.add_special_tokens([AddedToken(name, special=True) for name in self._tokens])
         backend.encode_special_tokens = True
-        aliases = [_alias_of(self._alias(name), flags.get(name)) for name in names]
-        backend.add_tokens(aliases)
-        ids = {backend.token_to_id(self._alias(name)): known[name] for name in names}
+        backend.add_tokens([_alias_of(self._alias(each), flags.get(each)) for each in self._tokens])
+        ids = {
+            backend.token_to_id(self._alias(each)): backend.token_to_id(each)
+            for each in self._tokens
+        }
         return backend, ids
+
+
+def _any_of(names: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
 
 def _alias_of(content: str, token: AddedToken | None) -> AddedToken:

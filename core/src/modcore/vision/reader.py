@@ -82,7 +82,9 @@ class FeatureReader:
         finally:
             self._leave(futures)
         spans = zip(prepared.prompt.spans, features, keys, strict=True)
-        return Reading(prepared.prompt.ids, tuple(Span(*span, rows, key) for span, rows, key in spans))
+        return Reading(
+            prepared.prompt.ids, tuple(Span(*span, rows, key) for span, rows, key in spans)
+        )
 
     def stats(self) -> MediaStats:
         """See `MultimodalModel.stats`."""

@@ -45,8 +45,8 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, prompt_format: PromptFormat) -> None:
         self._tokenizer, self._format = tokenizer, prompt_format
         self._token = _token_id(tokenizer, prompt_format.token)
-        others = {prompt_format.placeholder, prompt_format.text, prompt_format.token}
-        self._special = SpecialTokens(tokenizer, others)
+        own = {prompt_format.placeholder, prompt_format.token}
+        self._special = SpecialTokens(tokenizer, own)
 
     def render(
         self,
@@ -70,7 +70,11 @@ class Renderer:
             )
         self._tokenizer.verify(text, most_tokens)
         text = text.replace(self._format.placeholder, self._format.text)
-        ids = self._special.encode(text, markers) if markers else self._tokenizer.encode_rendered(text)
+        ids = (
+            self._special.encode(text, markers)
+            if markers
+            else self._tokenizer.encode_rendered(text)
+        )
         _verify_room(len(ids), counts, most_tokens)
         return widen(ids, self._token, counts)
 
