@@ -19,9 +19,9 @@ from modcore_internvl.shuffle import pixel_shuffle
 from modcore_internvl.weights import BlockWeight
 
 #: Rows, tokens of whatever tile, that pass through a layer's products together.
-ROWS = 512
+ROWS = 2048
 #: Tiles that pass through a layer together.
-TILES = 4
+TILES = 2
 PROJECTOR_EPS = 1e-5
 
 

@@ -132,9 +132,9 @@ class BlockWeight(VisionWeight):
         """See `LayerWeight.make_linear`."""
         scale = {"attention_out": "scale_1", "fc2": "scale_2"}.get(spec.attribute)
         if scale and bias is not None:
-            factors = getattr(self, scale).float()
-            weight = (weight.float() * factors[:, None]).to(weight.dtype)
-            bias = (bias.float() * factors).to(bias.dtype)
+            factors: torch.Tensor = getattr(self, scale)
+            weight.mul_(factors[:, None])  # of tensors that nobody else holds
+            bias.mul_(factors)
         return super().make_linear(spec, weight, bias, kernels, shared=shared)
 
 
