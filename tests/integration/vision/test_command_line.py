@@ -34,9 +34,9 @@ def generate(checkpoint: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     names = []
-    for place, (format, size) in enumerate([("PNG", (70, 40)), ("JPEG", (28, 28))]):
-        file = tmp_path / f"{place}.{format.lower()}"
-        file.write_bytes(picture(*size, format, seed=place))
+    for place, (kind, size) in enumerate([("PNG", (70, 40)), ("JPEG", (28, 28))]):
+        file = tmp_path / f"{place}.{kind.lower()}"
+        file.write_bytes(picture(*size, kind, seed=place))
         names.append(str(file))
     return names
 

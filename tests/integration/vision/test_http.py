@@ -69,7 +69,9 @@ def test_streams_choices_and_turns(client: openai.OpenAI) -> None:
     messages = [
         *chat(url_part(GOOD), "what is it?"),
         {"role": "assistant", "content": "a thing"},
-        *chat(url_part(data_url(picture(28, 28, seed=3))), url_part(GOOD, detail="low"), "and these?"),
+        *chat(
+            url_part(data_url(picture(28, 28, seed=3))), url_part(GOOD, detail="low"), "and these?"
+        ),
     ]
     whole = ask(client, messages)
     pieces = ask(client, messages, stream=True)
@@ -153,7 +155,10 @@ def test_limits_of_the_operator_hold(vision_checkpoint: Path) -> None:
     with serving(str(vision_checkpoint), *words, "--max-image-bytes", "40000") as server:
         wide = url_part(data_url(picture(280, 28)))
         assert "becomes 11 tiles, and 5" in refused(server, chat(wide))["message"]
-        assert refused(server, chat(url_part(data_url(picture(280, 28)), detail="low")))["status"] == 200
+        assert (
+            refused(server, chat(url_part(data_url(picture(280, 28)), detail="low")))["status"]
+            == 200
+        )
         four = url_part(data_url(picture(84, 28)))
         assert "2 images become 8 tiles, and 6" in refused(server, chat(four, four))["message"]
         large = refused(server, chat(url_part(data_url(flat_png(300, 300)))))
@@ -162,7 +167,9 @@ def test_limits_of_the_operator_hold(vision_checkpoint: Path) -> None:
         assert "bytes, and 40000 are the most" in heavy["message"]
 
 
-def test_bodies_may_hold_an_image_of_the_largest_size_and_are_bounded(server: ServerProcess) -> None:
+def test_bodies_may_hold_an_image_of_the_largest_size_and_are_bounded(
+    server: ServerProcess,
+) -> None:
     noise = b"\x89PNG\r\n\x1a\n" + bytes(18_000_000)
     error = refused(server, chat(url_part(data_url(noise))))
     assert error["status"] == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -96,17 +97,19 @@ def test_other_numbers_of_images_than_places_are_refused(vision_checkpoint: Path
     model = load_vl_model(vision_checkpoint)
     image = {"type": "image", "image": random_image(28, 28)}
     model.tokenizer.fast.chat_template = "{% for m in messages %}{{ m['role'] }}{% endfor %}"
-    with pytest.raises(InvalidRequest, match="has 0 places for images .* hold 2 images"):
+    with pytest.raises(InvalidRequest, match=r"has 0 places for images .* hold 2 images"):
         model.preprocess(chat(image, image))
     model.tokenizer.fast.chat_template = "<IMG_CONTEXT><IMG_CONTEXT>"
-    with pytest.raises(InvalidRequest, match="has 2 places for images .* hold 1 images"):
+    with pytest.raises(InvalidRequest, match=r"has 2 places for images .* hold 1 images"):
         model.preprocess(chat(image))
 
 
 def test_an_image_to_a_text_model_is_refused(text_checkpoint: Path) -> None:
-    with Engine.from_pretrained(text_checkpoint, dtype="float32") as engine:
-        with pytest.raises(InvalidRequest, match="takes text only"):
-            engine.generate([chat(url_part(data_url(picture())))], GREEDY)
+    with (
+        Engine.from_pretrained(text_checkpoint, dtype="float32") as engine,
+        pytest.raises(InvalidRequest, match="takes text only"),
+    ):
+        engine.generate([chat(url_part(data_url(picture())))], GREEDY)
     with pytest.raises(InvalidRequest, match="takes text only, and max_tiles is an option for"):
         Engine.from_pretrained(text_checkpoint, vision={"max_tiles": 3})
 
@@ -124,7 +127,9 @@ def test_a_repeated_image_is_neither_decoded_nor_computed_again(model: VisionMod
     assert first.text == again.text
     assert after.waiting == 0
     # Of the same image at another detail, the features are others.
-    model.engine.generate([chat(url_part(data_url(picture(140, 90, seed=77)), detail="low"))], GREEDY)
+    model.engine.generate(
+        [chat(url_part(data_url(picture(140, 90, seed=77)), detail="low"))], GREEDY
+    )
     assert model.stats().tiles_total == after.tiles_total + 1
 
 
@@ -150,13 +155,13 @@ def test_the_cache_is_bounded(vision_checkpoint: Path) -> None:
 
 
 def test_the_worker_steps_back_and_ends_with_the_engine(vision_checkpoint: Path) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
     engine = Engine.from_pretrained(vision_checkpoint, dtype="float32")
     engine.generate([chat(url_part(data_url(picture())))], GREEDY)
     workers = [each for each in threading.enumerate() if each.name.startswith("modcore images")]
-    ids = [each.native_id for each in workers]
-    nices = [int(Path(f"/proc/self/task/{id}/stat").read_text().split()[18]) for id in ids]
-    assert NICE in nices
-    assert int(Path("/proc/self/stat").read_text().split()[18]) < NICE
+    ids = [each.native_id for each in workers if each.native_id]
+    assert NICE in [os.getpriority(os.PRIO_PROCESS, each) for each in ids]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
     engine.close()
     assert any(not each.is_alive() for each in workers)
     with pytest.raises(EngineClosed):
