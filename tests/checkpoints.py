@@ -16,6 +16,8 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
 )
 
 SMALL = {
@@ -52,6 +54,16 @@ def llama_config(**changes: Any) -> LlamaConfig:
 def mistral_config(**changes: Any) -> MistralConfig:
     """A small Mistral."""
     return MistralConfig(**{**SMALL, "num_key_value_heads": 2, "sliding_window": None, **changes})
+
+
+def qwen2_config(**changes: Any) -> Qwen2Config:
+    """A small Qwen2."""
+    return Qwen2Config(**{**SMALL, "num_key_value_heads": 2, **changes})
+
+
+def qwen3_config(**changes: Any) -> Qwen3Config:
+    """A small Qwen3."""
+    return Qwen3Config(**{**SMALL, "num_key_value_heads": 2, "head_dim": 24, **changes})
 
 
 def bloom_config(heads: int = 4, head_dim: int = 16, **changes: Any) -> BloomConfig:

@@ -90,7 +90,9 @@ _HOMES = {
 }
 
 #: Rooms that are reached by attribute without having been imported: ``modcore.module.ModuleBase``.
-_ROOMS = frozenset({"engine", "flow", "gateway", "module", "plugins", "registry", "training"})
+_ROOMS = frozenset(
+    {"engine", "flow", "gateway", "module", "plugins", "registry", "training", "vision"}
+)
 
 __all__ = [
     "ActionModule",

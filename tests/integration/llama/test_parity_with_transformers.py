@@ -12,6 +12,8 @@ import torch
 from checkpoints import (
     llama_config,
     mistral_config,
+    qwen2_config,
+    qwen3_config,
     random_ids,
     reference,
     reference_greedy,
@@ -66,6 +68,19 @@ CONFIGS = {
     ),
     "mistral": mistral_config(),
     "mistral, sliding window": mistral_config(sliding_window=16),
+    "qwen2": qwen2_config(),
+    "qwen2, tied head": qwen2_config(tie_word_embeddings=True, num_key_value_heads=4),
+    "qwen2, window from a layer on": qwen2_config(
+        use_sliding_window=True, sliding_window=16, max_window_layers=1
+    ),
+    "qwen2, yarn": qwen2_config(**rope("yarn", factor=4.0, original_max_position_embeddings=64)),
+    "qwen3": qwen3_config(),
+    "qwen3, attention bias, tied head": qwen3_config(attention_bias=True, tie_word_embeddings=True),
+    "qwen3, windows by layer": qwen3_config(
+        use_sliding_window=True,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
 }
 
 

@@ -234,6 +234,32 @@ def test_native_prefill_in_bfloat16_is_the_formula(
     torch.testing.assert_close(out.float(), expected, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("tokens", "dim"), [(1, 8), (17, 12), (64, 64), (401, 64), (770, 72), (65, 130)]
+)
+def test_full_attention_is_the_formula(
+    name: str, dtype: torch.dtype, tokens: int, dim: int
+) -> None:
+    fused = torch.randn(2, tokens, 3, 5, dim).to(dtype)  # as a product of all three leaves them
+    q, k, v = fused.unbind(2)
+    out = kernels_called(name, dtype).full_attention(q, k.contiguous(), v, SCALE)
+    weights = (torch.einsum("bqhd,bkhd->bhqk", q.double(), k.double()) * SCALE).softmax(-1)
+    expected = torch.einsum("bhqk,bkhd->bqhd", weights, v.double())
+    atol = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(out.double(), expected, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_full_attention_shows_what_is_not_finite(dtype: torch.dtype) -> None:
+    q, k, v = (torch.randn(1, 70, 2, 64).to(dtype) for _ in range(3))
+    k[0, 66, 1, 3] = float("nan")
+    out = kernels_called("native", dtype).full_attention(q, k, v, SCALE)
+    assert out[:, :, 0].isfinite().all()
+    assert out[:, :, 1].isnan().all()
+
+
 def test_native_attention_shows_what_is_not_finite() -> None:
     state, memory = batch_of([4, 4], [1, 1], 2)
     memory.keys[0][state.b_loc[0, 1]] = float("nan")

@@ -62,7 +62,8 @@ def _verify_files(args: argparse.Namespace) -> None:
 @contextmanager
 def _target(args: argparse.Namespace, settings: Settings) -> Iterator[Target]:
     if "://" in args.target:
-        for option in given_engine_options(args):
+        given = given_engine_options(args)
+        for option in (*given.get("vision", ()), *given):
             raise InvalidRequest("a server has its own; leave it out.", param=option)
         from modcore.bench.url_target import UrlTarget
 

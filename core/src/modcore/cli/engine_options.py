@@ -53,10 +53,44 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+#: Each field of `VisionOptions` that is set here, likewise.
+VISION_OPTIONS: dict[str, dict[str, Any]] = {
+    "max_image_pixels": {
+        "metavar": "N",
+        "type": int,
+        "help": "pixels of an image at most (default: 16 million)",
+    },
+    "max_image_bytes": {
+        "metavar": "N",
+        "type": int,
+        "help": "bytes of an encoded image at most (default: 20 million)",
+    },
+    "max_tiles": {
+        "metavar": "N",
+        "type": int,
+        "help": "tiles of an image at most, its thumbnail among them (default: the checkpoint's)",
+    },
+    "max_request_tiles": {
+        "metavar": "N",
+        "type": int,
+        "help": "tiles of all images of a request at most (default: 256)",
+    },
+    "allow_media_domain": {
+        "metavar": "HOST",
+        "action": "append",
+        "help": "fetch images from this host, by https (may be repeated; default: from none)",
+    },
+}
+
+
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    group = parser.add_argument_group("engine")
-    for name, how in OPTIONS.items():
+    _add_options(parser.add_argument_group("engine"), OPTIONS)
+    _add_options(parser.add_argument_group("images"), VISION_OPTIONS)
+
+
+def _add_options(group: argparse._ArgumentGroup, options: dict[str, dict[str, Any]]) -> None:
+    for name, how in options.items():
         flag = how.get("flag", f"--{name.replace('_', '-')}")
         settings = {key: value for key, value in how.items() if key != "flag"}
         group.add_argument(flag, dest=name, default=argparse.SUPPRESS, **settings)
@@ -64,7 +98,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 def given_engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options that were given, by parameter name."""
-    return {name: value for name, value in vars(args).items() if name in OPTIONS}
+    given = {name: value for name, value in vars(args).items() if name in OPTIONS}
+    vision = {name: value for name, value in vars(args).items() if name in VISION_OPTIONS}
+    return {**given, "vision": vision} if vision else given
 
 
 def build_engine(checkpoint: str, args: argparse.Namespace) -> Engine:

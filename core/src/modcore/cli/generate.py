@@ -7,18 +7,26 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from modcore.cli.engine_options import add_engine_options, build_engine
+from modcore.cli.images import PLACE, conversation, verify_files
 from modcore.cli.sampling_options import add_sampling_options, sampling_params
 from modcore.errors import InvalidRequest
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
-    from modcore.engine import Choice, Engine, SamplingParams
+    from modcore.engine import Choice, Engine, Prompt, SamplingParams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint directory")
     parser.add_argument("--prompt", metavar="TEXT", required=True, help="the text to continue")
+    parser.add_argument(
+        "--image",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="show this image (may be repeated); images come first, in order, or where the prompt says <image>",
+    )
     parser.add_argument(
         "--json", action="store_true", help="print JSON once the answer is finished"
     )
@@ -33,25 +41,47 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidRequest("the prompt is empty; give it some text.", param="prompt")
     if params.logprobs is not None and not args.json:
         raise InvalidRequest("log probabilities are shown with --json.", param="logprobs")
-    engine = build_engine(args.checkpoint, args)
-    if args.json:
-        print(json.dumps(_as_json(engine, args.prompt, params), ensure_ascii=False))
-    elif params.n > 1:
-        _print_choices(engine, args.prompt, params)
-    else:
-        for piece in engine.stream(args.prompt, params):
-            print(piece.text, end="", flush=True)
-        print()
+    verify_files(args.image)
+    with build_engine(args.checkpoint, args) as engine:
+        try:
+            _answer(engine, _prompt(engine, args), params, as_json=args.json)
+        except InvalidRequest as error:
+            if error.param != "messages":
+                raise
+            raise InvalidRequest(str(error), param="image" if args.image else "prompt") from error
     return 0
 
 
-def _print_choices(engine: Engine, prompt: str, params: SamplingParams) -> None:
+def _prompt(engine: Engine, args: argparse.Namespace) -> Prompt:
+    """The prompt's text; a message when images are shown."""
+    if engine.multimodal is None and args.image:
+        raise InvalidRequest(
+            f"{len(args.image)} images are given, and {args.checkpoint} takes text only; leave them out, or use "
+            "a vision model.",
+            param="image",
+        )
+    shows = args.image or (engine.multimodal is not None and PLACE in args.prompt)
+    return conversation(args.prompt, args.image) if shows else str(args.prompt)
+
+
+def _answer(engine: Engine, prompt: Prompt, params: SamplingParams, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_as_json(engine, prompt, params), ensure_ascii=False))
+    elif params.n > 1:
+        _print_choices(engine, prompt, params)
+    else:
+        for piece in engine.stream(prompt, params):
+            print(piece.text, end="", flush=True)
+        print()
+
+
+def _print_choices(engine: Engine, prompt: Prompt, params: SamplingParams) -> None:
     """Each answer under its number: several that are streamed would be mixed."""
     for choice in engine.generate([prompt], params)[0].choices:
         print(f"[{choice.index + 1}] {choice.text}")
 
 
-def _as_json(engine: Engine, prompt: str, params: SamplingParams) -> dict[str, Any]:
+def _as_json(engine: Engine, prompt: Prompt, params: SamplingParams) -> dict[str, Any]:
     """The first answer, with all `choices` when there are several."""
     generation = engine.generate([prompt], params)[0]
     result: dict[str, Any] = generation.to_json()

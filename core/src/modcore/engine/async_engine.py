@@ -25,6 +25,7 @@ class AsyncEngine:
     """Runs `engine` in threads of its own until `close`, which closes `engine` too.
 
     Tokenizing happens in a worker thread and detokenizing in another, so neither stalls a step.
+    Prompts that show more than text are read in threads of their own, so that no text waits for them.
     `max_waiting` bounds the requests that wait to be prepared or started.
     """
 

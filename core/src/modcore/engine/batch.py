@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from modcore.engine.features import PlacedFeatures, features_between
 from modcore.engine.memory import MemoryManager, RequestTable
 from modcore.engine.request import Request
 from modcore.engine.state import InferStateInfo
@@ -38,6 +39,12 @@ def make_batch(
         owner = torch.repeat_interleave(torch.arange(len(requests)), counts)  # [T]
         offset = torch.arange(len(ids)) - b_start_loc[owner]
         position_ids = torch.tensor(starts)[owner] + offset
+    features = [
+        PlacedFeatures(base + place, rows)
+        for request, base in zip(requests, b_start_loc.tolist(), strict=True)
+        if request.spans
+        for place, rows in features_between(request.spans, request.rows_filled, request.rows_held)
+    ]
     device = memory.keys.device
     state = state_class(
         batch_size=len(requests),
@@ -52,5 +59,6 @@ def make_batch(
         position_ids=position_ids.to(device),
         logit_index=(b_start_loc + counts - 1).to(device),
         mem_manager=memory,
+        features=features,
     )
     return torch.tensor(ids, device=device), state

@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from modcore.checkpoint import read_config
 from modcore.engine.model import TpPartBaseModel
+from modcore.engine.multimodal import MultimodalModel
 from modcore.errors import InvalidRequest, ModelNotServed, PluginError
-from modcore.plugins import BuildOptions, plugin_manager
+from modcore.plugins import BuildOptions, ModelMatch, plugin_manager
+from modcore.plugins.discovery import VISION_MODELS
 from modcore.plugins.matching import explain
 
 DTYPES = ("auto", "float32", "bfloat16")
 
 
-def build_model(options: BuildOptions) -> TpPartBaseModel:
-    """The text model for ``options.path``.
+def build_model(options: BuildOptions) -> tuple[TpPartBaseModel, MultimodalModel | None]:
+    """The text model for ``options.path``, and the model around it when it reads more than text.
 
     Raises CheckpointError when the checkpoint cannot be used, ModelNotServed when no installed
     plugin serves it, PluginError when the plugin is broken, InvalidRequest for a wrong option.
     """
     _verify(options)
-    manager = plugin_manager()
-    explanation = explain(read_config(options.path), manager)
-    if explanation.chosen is None:
-        raise ModelNotServed(f"{options.path} cannot be served. {explanation.hint}")
-    model = manager.build_model(explanation.chosen, options)
-    if not isinstance(model, TpPartBaseModel):
-        chosen = explanation.chosen
-        raise PluginError(
-            f"{chosen.dist} {chosen.version} built a {type(model).__name__} for {chosen.id}, "
-            "which is not a text model of the engine; update the package."
+    chosen = _chosen(read_config(options.path), f"{options.path} cannot be served.")
+    if options.vision and chosen.group != VISION_MODELS:
+        name = next(iter(options.vision))
+        raise InvalidRequest(
+            f"{options.path} takes text only, and {name} is an option for models that read images; leave it out.",
+            param=name,
         )
-    return model
+    built = plugin_manager().build_model(chosen, options)
+    if isinstance(built, TpPartBaseModel):
+        return built, None
+    if not isinstance(built, MultimodalModel):
+        raise _no_model(chosen, built)
+    return build_language_model(built, options), built
+
+
+def build_language_model(around: MultimodalModel, options: BuildOptions) -> TpPartBaseModel:
+    """The text model inside the checkpoint of `around`; raises what `build_model` raises."""
+    _verify(options)
+    part = around.language_part()
+    inner = _chosen(part.config, f"The text model of {options.path} cannot be served.")
+    text_model = plugin_manager().build_model(inner, replace(options, part=part))
+    if not isinstance(text_model, TpPartBaseModel):
+        raise _no_model(inner, text_model)
+    return text_model
+
+
+def _chosen(config: Mapping[str, Any], otherwise: str) -> ModelMatch:
+    explanation = explain(config, plugin_manager())
+    if explanation.chosen is None:
+        raise ModelNotServed(f"{otherwise} {explanation.hint}")
+    return explanation.chosen
+
+
+def _no_model(match: ModelMatch, built: object) -> PluginError:
+    return PluginError(
+        f"{match.dist} {match.version} built a {type(built).__name__} for {match.id}, "
+        "which is not a model of the engine; update the package."
+    )
 
 
 #: Requests that may be answered together; each needs a line of row numbers.

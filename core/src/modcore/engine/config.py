@@ -17,7 +17,8 @@ from modcore.engine.rope import RopeParameters, read_rope
 class TextConfig:
     """What the engine needs to know of every decoder-only text model.
 
-    `context_length` is the most tokens, prompt and answer together, that the model is made for.
+    `context_length` is the most tokens, prompt and answer together, that the model is made for;
+    `full_layers` are those that see all of it although there is a `sliding_window`.
     """
 
     #: Whether positions beyond `context_length` are undefined; if not, more may be asked for.
@@ -32,6 +33,11 @@ class TextConfig:
     context_length: int
     tie_word_embeddings: bool
     sliding_window: int | None = None
+    full_layers: frozenset[int] = frozenset()
+
+    def sliding_window_of(self, layer: int) -> int | None:
+        """How many tokens a token of `layer` sees, itself the last; None: all."""
+        return None if layer in self.full_layers else self.sliding_window
 
     @classmethod
     def read(cls, reader: ConfigReader) -> Self:

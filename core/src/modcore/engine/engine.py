@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +14,11 @@ import torch
 from modcore.checkpoint import checkpoint_directory
 from modcore.engine.admission import LengthEstimator, length_estimator
 from modcore.engine.answers import Generation, Piece
-from modcore.engine.building import build_model
+from modcore.engine.building import build_language_model, build_model
 from modcore.engine.job import Collector, Job
 from modcore.engine.memory import RequestTable
 from modcore.engine.model import TpPartBaseModel
+from modcore.engine.multimodal import MultimodalModel
 from modcore.engine.preparing import Preparer
 from modcore.engine.prompts import Prompt, PromptReader, as_params, as_prompts
 from modcore.engine.radix import PrefixCache
@@ -71,6 +73,7 @@ class Engine:
         context_length: int | None = None,
         prefix_cache: bool = True,
         lengths: str | LengthEstimator = "full",
+        vision: Mapping[str, Any] | None = None,
     ) -> Self:
         """The engine for the checkpoint directory `path`.
 
@@ -80,25 +83,58 @@ class Engine:
         `context_length` bounds prompt and answer together (default: what the checkpoint says);
         `prefix_cache` keeps what has been read for prompts that begin alike; `lengths` says how
         long answers are expected to become: ``full``, ``past-future`` or an estimator of your own (see
-        `engine.admission`).
+        `engine.admission`); `vision` holds options of a model that reads images (see
+        `modcore.vision.VisionOptions`).
 
         Raises CheckpointError when the checkpoint cannot be used, ModelNotServed when no installed
         plugin serves it, PluginError when the plugin is broken, InvalidRequest for a wrong option.
         """
-        estimator = length_estimator(lengths) if isinstance(lengths, str) else lengths
-        directory = checkpoint_directory(path)
         options = BuildOptions(
-            path=directory,
+            path=checkpoint_directory(path),
             dtype=dtype,
             weights=weights,
             layers=layers,
             kv_tokens=kv_tokens,
             max_batch=max_batch,
             context_length=context_length,
+            vision=vision or {},
         )
-        prompts = PromptReader(directory)
+        return cls._built(options, None, prefix_cache=prefix_cache, lengths=lengths)
+
+    @classmethod
+    def around(
+        cls,
+        multimodal: MultimodalModel,
+        path: str | Path,
+        prefix_cache: bool = True,
+        lengths: str | LengthEstimator = "full",
+        **options: Any,
+    ) -> Self:
+        """The engine for a model that has been made of the checkpoint directory `path`.
+
+        It builds and runs the language model in it; the other options, and what is raised, are those
+        of `from_pretrained`. Closing the engine closes `multimodal`.
+        """
+        built = BuildOptions(path=checkpoint_directory(path), **options)
+        return cls._built(built, multimodal, prefix_cache=prefix_cache, lengths=lengths)
+
+    @classmethod
+    def _built(
+        cls,
+        options: BuildOptions,
+        multimodal: MultimodalModel | None,
+        *,
+        prefix_cache: bool,
+        lengths: str | LengthEstimator,
+    ) -> Self:
+        estimator = length_estimator(lengths) if isinstance(lengths, str) else lengths
+        prompts = PromptReader(options.path)
         prompts.load_ahead()
-        return cls(build_model(options), prompts, prefix_cache=prefix_cache, lengths=estimator)
+        if multimodal is None:
+            model, prompts.multimodal = build_model(options)
+        else:
+            model, prompts.multimodal = build_language_model(multimodal, options), multimodal
+        return cls(model, prompts, prefix_cache=prefix_cache, lengths=estimator)
 
     @property
     def max_length(self) -> int:
@@ -114,6 +150,11 @@ class Engine:
     def eos_token_ids(self) -> frozenset[int]:
         """The tokens that end an answer."""
         return self.preparer.eos_token_ids
+
+    @property
+    def multimodal(self) -> MultimodalModel | None:
+        """The model around the language model, of a checkpoint that reads more than text."""
+        return self.preparer.prompts.multimodal
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -172,21 +213,21 @@ class Engine:
         finally:
             self.abort(job)
 
-    def logits(
-        self, token_ids: Sequence[int], taps: Mapping[str, Tap] | None = None
-    ) -> torch.Tensor:
-        """The logits of every position of `token_ids`, ``[len, vocab]`` float32.
+    def logits(self, prompt: Prompt, taps: Mapping[str, Tap] | None = None) -> torch.Tensor:
+        """The logits of every position of `prompt`, ``[len, vocab]`` float32.
 
         `taps` read or replace the activations at named points (see `engine.layers.template`); a
         name that is no point of this model is refused.
         """
         self._verify_taps(taps or {})
-        request = self.preparer.bare(self.encode(token_ids))
+        request = self.preparer.bare(prompt)
         return self.stepper.read_whole(request, taps or {})
 
     def close(self) -> None:
         """End what still runs with an error, and take nothing new; harmless when it is closed."""
         self.stepper.close()
+        if self.multimodal:
+            self.multimodal.close()
         self.preparer.close()
 
     def __enter__(self) -> Self:
@@ -202,12 +243,19 @@ class Engine:
 
     # What a server uses: jobs prepared anywhere, steps taken by one thread, texts written by another.
 
-    def prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> Job:
+    def prepare(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        priority: int = 0,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Job:
         """A job for `prompt`, not queued yet; one of lower `priority` starts first.
 
-        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
+        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token, and
+        EngineClosed once `is_wanted` says that nobody waits for it any more.
         """
-        return self.preparer.prepare(prompt, params, priority)
+        return self.preparer.prepare(prompt, params, priority, is_wanted)
 
     def submit(self, job: Job) -> None:
         """See `Stepper.submit`."""
@@ -224,7 +272,8 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """What the engine is doing, and what it has done so far; never waits for a step."""
-        return self.stepper.stats()
+        media = self.multimodal.stats() if self.multimodal else None
+        return replace(self.stepper.stats(), media=media)
 
     def _verify_taps(self, taps: Mapping[str, Any]) -> None:
         points = self.model.points()

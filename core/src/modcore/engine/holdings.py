@@ -108,4 +108,7 @@ class Holdings:
 
 
 def _ids(request: Request, count: int) -> Ids:
-    return np.array(request.tokens[:count], dtype=np.int64)
+    ids = np.array(request.tokens[:count], dtype=np.int64)
+    for span in request.spans:
+        ids[span.start : span.stop] = span.cache_ids()[: max(0, count - span.start)]
+    return ids

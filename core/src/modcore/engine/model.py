@@ -105,7 +105,8 @@ class TpPartBaseModel:
     def _init_config(self) -> None:
         """Read ``config.json`` into `config_class`."""
         source = str(self.weight_dir / "config.json")
-        raw = read_config(self.weight_dir)
+        part = self.options.part
+        raw = part.config if part else read_config(self.weight_dir)
         self.config = self.config_class.read(ConfigReader(raw, source, self.config_defaults))
 
     @final
@@ -124,7 +125,8 @@ class TpPartBaseModel:
     def _init_weights(self) -> None:
         """Load and account for all weights."""
         layers = range(self.config.num_hidden_layers)
-        with SafetensorsFiles(self.weight_dir) as files:
+        part = self.options.part
+        with SafetensorsFiles(self.weight_dir, part.prefixes if part else None) as files:
             if len(layers) > len(files.tensors):  # before a mistyped number fills the memory
                 raise CheckpointError(
                     f"{self.weight_dir / 'config.json'}: num_hidden_layers is {len(layers)}, but the "
@@ -216,6 +218,7 @@ class TpPartBaseModel:
     @final
     def _context_forward(self, input_ids: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         x = self.pre_infer.context_forward(input_ids, state, self.pre_post_weight)
+        x = state.point("embed", state.with_features(x))
         for layer, weight in zip(self.layers_infer, self.trans_layers_weight, strict=True):
             x = layer.context_forward(x, state, weight)
         return self.post_infer.context_forward(x, state, self.pre_post_weight)
@@ -223,6 +226,7 @@ class TpPartBaseModel:
     @final
     def _token_forward(self, input_ids: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         x = self.pre_infer.token_forward(input_ids, state, self.pre_post_weight)
+        x = state.point("embed", state.with_features(x))
         for layer, weight in zip(self.layers_infer, self.trans_layers_weight, strict=True):
             x = layer.token_forward(x, state, weight)
         return self.post_infer.token_forward(x, state, self.pre_post_weight)

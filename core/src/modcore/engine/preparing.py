@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 
 from modcore.engine.detokenizer import Detokenizer
+from modcore.engine.features import verify_spans
 from modcore.engine.job import Job
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.prompts import Prompt, PromptReader
@@ -33,13 +35,22 @@ class Preparer:
         """The most tokens that one request can have: the context, or the KV cache if it is smaller."""
         return min(self.model.context_length, self.model.mem_manager.tokens)
 
-    def prepare(self, prompt: Prompt, params: SamplingParams, priority: int = 0) -> Job:
+    def prepare(
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        priority: int = 0,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Job:
         """The job for `prompt`, not queued yet.
 
-        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token.
+        Raises InvalidRequest when the prompt is empty, does not fit, or holds an unknown token, and
+        EngineClosed once `is_wanted` says that nobody waits for it any more.
         """
-        ids = self.prompts.encode(prompt, self.capacity)
+        reading = self.prompts.read(prompt, self.capacity, is_wanted)
+        ids = reading.ids
         self.verify(ids, room=1)
+        verify_spans(reading.spans, len(ids), self.model.config.hidden_size)
         rest = self.capacity - len(ids)
         if params.min_tokens > rest:
             raise InvalidRequest(
@@ -60,17 +71,27 @@ class Preparer:
                 uses_prefix_cache=shares,
                 reads_at_once=not self.model.keys_are_reusable,
                 prompt_logprobs=None if requests else params.prompt_logprobs,
+                spans=reading.spans,
             )
             requests.append(request)
         return Job(
             requests, [self._transcript(params, ids, i) for i in range(len(requests))], params.n
         )
 
-    def bare(self, ids: list[int]) -> Request:
-        """A request that reads `ids` and writes nothing."""
-        self.verify(ids, room=0)
-        sampling = self._sampling(SamplingParams(), ids, 0)
-        return Request(ids, 0, sampling, uses_prefix_cache=False, reads_at_once=True)
+    def bare(self, prompt: Prompt) -> Request:
+        """A request that reads `prompt` and writes nothing."""
+        reading = self.prompts.read(prompt, self.capacity)
+        self.verify(reading.ids, room=0)
+        verify_spans(reading.spans, len(reading.ids), self.model.config.hidden_size)
+        sampling = self._sampling(SamplingParams(), reading.ids, 0)
+        return Request(
+            reading.ids,
+            0,
+            sampling,
+            uses_prefix_cache=False,
+            reads_at_once=True,
+            spans=reading.spans,
+        )
 
     def verify(self, ids: list[int], room: int) -> None:
         """Raise InvalidRequest unless `ids` fit, with `room` tokens behind them."""
@@ -107,7 +128,12 @@ class Preparer:
         self._trials.close()
 
     def warm_up(self) -> None:
-        """Make now what the first request would wait for; what cannot be made is left to that request."""
+        """Make now what the first request would wait for; text that cannot be read is left to that request.
+
+        Raises CheckpointError when what reads more than text cannot be loaded.
+        """
+        if self.prompts.multimodal:
+            self.prompts.multimodal.load()
         if self.prompts.has_tokenizer:
             with contextlib.suppress(ModcoreError):
                 self._trials.start()  # first: it goes on by itself

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import operator
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex, cast
 
 from modcore.checkpoint import read_json_object
+from modcore.engine.multimodal import MultimodalModel, Reading, shows_more_than_text
 from modcore.engine.sampling import SamplingParams
 from modcore.engine.tokenizer import Tokenizer, has_tokenizer
 from modcore.errors import CheckpointError, InvalidRequest
@@ -19,10 +20,14 @@ Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 
 
 class PromptReader:
-    """Turns prompts into the token ids of the checkpoint in `directory`."""
+    """Turns prompts into the token ids of the checkpoint in `directory`.
 
-    def __init__(self, directory: Path) -> None:
+    Messages are read by `multimodal`, where the checkpoint's model reads more than text.
+    """
+
+    def __init__(self, directory: Path, multimodal: MultimodalModel | None = None) -> None:
         self.directory = directory
+        self.multimodal = multimodal
         self.has_tokenizer = has_tokenizer(directory)
         self._tokenizer: Tokenizer | None = None
         self._reading = threading.Lock()
@@ -45,6 +50,27 @@ class PromptReader:
             if self._tokenizer is None:
                 self._tokenizer = Tokenizer(self.directory)
             return self._tokenizer
+
+    def read(
+        self,
+        prompt: Prompt,
+        most_tokens: int | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Reading:
+        """The token ids of `prompt`, and the features that stand at some of them; raises as `encode`.
+
+        Gives up with EngineClosed once `is_wanted` says that nobody waits for them any more.
+        """
+        if self.multimodal and _are_messages(prompt):
+            messages = cast(Sequence[Mapping[str, Any]], prompt)
+            return self.multimodal.read(messages, most_tokens, is_wanted)
+        if takes_long(prompt):
+            raise InvalidRequest(
+                f"{self.directory.name} is a model that takes text only, and a message holds something "
+                "else; leave it out, or use a vision model.",
+                param="messages",
+            )
+        return Reading(self.encode(prompt, most_tokens))
 
     def encode(self, prompt: Prompt, most_tokens: int | None = None) -> list[int]:
         """The token ids of `prompt`.
@@ -83,6 +109,20 @@ class PromptReader:
         if self.has_tokenizer and self.tokenizer.eos_token_id is not None:
             return frozenset({self.tokenizer.eos_token_id})
         return frozenset()
+
+
+def takes_long(prompt: Prompt) -> bool:
+    """Whether reading `prompt` is more than tokenizing: it shows something."""
+    return _are_messages(prompt) and shows_more_than_text(cast(Sequence[Mapping[str, Any]], prompt))
+
+
+def _are_messages(prompt: object) -> bool:
+    return (
+        isinstance(prompt, Sequence)
+        and not isinstance(prompt, (str, bytes, bytearray))
+        and len(prompt) > 0
+        and all(isinstance(message, Mapping) for message in prompt)
+    )
 
 
 def _index(token: object) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from modcore.engine.answers import FinishReason
+from modcore.engine.features import Span
 from modcore.engine.radix import Node
 from modcore.engine.sampling import SamplingState
 from modcore.errors import ModcoreError
@@ -51,6 +52,7 @@ class Request:
         uses_prefix_cache: bool = True,
         reads_at_once: bool = False,
         prompt_logprobs: int | None = None,
+        spans: Sequence[Span] = (),
     ) -> None:
         self.tokens = list(prompt_ids)
         self.prompt_length = len(self.tokens)
@@ -60,6 +62,7 @@ class Request:
         self.leader = leader
         self.uses_prefix_cache = uses_prefix_cache
         self.reads_at_once = reads_at_once  # its prompt must not be cut into chunks
+        self.spans = tuple(spans)  # of the prompt, with features
         self.prompt_logprobs = prompt_logprobs  # likeliest tokens to tell of at each of its places
         self.finish_reason: FinishReason | None = None
         self.error: ModcoreError | None = None

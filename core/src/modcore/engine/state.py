@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from modcore.engine.features import PlacedFeatures
 from modcore.engine.memory import MemoryManager
 from modcore.errors import InvalidRequest
 
@@ -32,6 +33,7 @@ class InferStateInfo:
     mem_index:   ``[total_token_num]`` the KV rows of the new tokens.
     position_ids: ``[total_token_num]`` the position of each new token.
     logit_index: ``[logits]`` the new tokens whose logits are asked for.
+    features:    what stands in place of embeddings, at which of the new tokens.
     taps:        named point -> what to do with the tensor there (the points are listed in `layers.template`).
     """
 
@@ -47,6 +49,7 @@ class InferStateInfo:
     position_ids: torch.Tensor
     logit_index: torch.Tensor
     mem_manager: MemoryManager
+    features: list[PlacedFeatures] = field(default_factory=list)
     taps: dict[str, Tap] = field(default_factory=dict)
 
     @property
@@ -59,6 +62,12 @@ class InferStateInfo:
 
         `model` is the model that runs; a family says in its override what it takes from it.
         """
+
+    def with_features(self, embedded: torch.Tensor) -> torch.Tensor:
+        """`embedded` ``[total_token_num, hidden]``, with the features in their places."""
+        for start, features in self.features:
+            embedded[start : start + len(features)] = features.to(embedded.dtype)
+        return embedded
 
     def point(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """Pass `tensor` through the tap at the named point; free when there is none."""

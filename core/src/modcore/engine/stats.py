@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modcore.engine.multimodal import MediaStats
+
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
@@ -17,6 +19,7 @@ class EngineStats:
     prefix_query_tokens_total:  prompt tokens looked up in the prefix cache.
     prefix_hit_tokens_total:    of those, the ones found.
     preemptions_total:   times that a running request was paused for want of KV tokens.
+    media:               what was read beside text, by a model that reads it.
     """
 
     running: int
@@ -29,3 +32,4 @@ class EngineStats:
     prefix_query_tokens_total: int
     prefix_hit_tokens_total: int
     preemptions_total: int
+    media: MediaStats | None = None

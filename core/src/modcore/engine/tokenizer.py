@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modcore.checkpoint import read_json_object
 from modcore.engine.plain_tokenizer import read_plain
 from modcore.errors import CheckpointError, InvalidRequest
 
@@ -20,6 +21,15 @@ _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "spi
 def has_tokenizer(directory: Path) -> bool:
     """Whether the checkpoint brings a tokenizer."""
     return any((directory / name).is_file() for name in _FILES)
+
+
+def asks_for_code(directory: Path) -> bool:
+    """Whether the tokenizer's configuration names a class of the checkpoint's own.
+
+    None of it runs; where there is a ``tokenizer.json``, all that it does is in there.
+    """
+    file, config = directory / "tokenizer.json", directory / "tokenizer_config.json"
+    return file.is_file() and config.is_file() and "auto_map" in read_json_object(config)
 
 
 class Tokenizer:
@@ -41,10 +51,11 @@ class Tokenizer:
 
         Raises CheckpointError when it cannot be read.
         """
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+        reader = PreTrainedTokenizerFast if asks_for_code(self.directory) else AutoTokenizer
         try:
-            return AutoTokenizer.from_pretrained(
+            return reader.from_pretrained(
                 str(self.directory), local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # whatever the file makes the reader raise
@@ -74,7 +85,7 @@ class Tokenizer:
 
         Raises InvalidRequest for a text that `most_tokens` cannot hold, before it is taken apart.
         """
-        self._verify(text, most_tokens)
+        self.verify(text, most_tokens)
         ids: list[int] = (
             self._plain[0].encode(text).ids if self._plain else self.fast(text)["input_ids"]
         )
@@ -87,25 +98,40 @@ class Tokenizer:
 
         Raises InvalidRequest when there is no template or it refuses the messages, and as `encode`.
         """
-        if not self.fast.chat_template:
+        text = self.render(messages)
+        self.verify(text, most_tokens)
+        return self.encode_rendered(text)
+
+    def render(self, messages: Sequence[Mapping[str, Any]], template: str | None = None) -> str:
+        """Chat `messages` as the text of a prompt for an answer; `template` stands in for a missing one.
+
+        Raises InvalidRequest when there is no template or it refuses the messages.
+        """
+        if self.fast.chat_template:
+            template = None  # its own is taken, whatever it is
+        elif not template:
             raise InvalidRequest(
                 "This checkpoint has no chat template, so it cannot take messages; complete a prompt instead.",
                 param="messages",
             )
         try:
-            text = self.fast.apply_chat_template(
-                list(messages), add_generation_prompt=True, tokenize=False
+            text: str = self.fast.apply_chat_template(
+                list(messages), chat_template=template, add_generation_prompt=True, tokenize=False
             )
         except Exception as error:  # the template is the checkpoint's and may raise anything
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InvalidRequest(
                 f"The checkpoint's chat template refuses these messages: {reason}", param="messages"
             ) from error
-        self._verify(text, most_tokens)
+        return text
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """The ids of what `render` made: all special tokens are in it already."""
         ids: list[int] = self.fast(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _verify(self, text: str, most_tokens: int | None) -> None:
+    def verify(self, text: str, most_tokens: int | None) -> None:
+        """Raise InvalidRequest for a text that is no Unicode, or that `most_tokens` cannot hold."""
         _verify_unicode(text)
         if most_tokens is not None and len(text) > most_tokens * self.longest_token:
             raise InvalidRequest(

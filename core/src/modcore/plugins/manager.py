@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import pluggy
 
+from modcore.checkpoint import read_config
 from modcore.errors import PluginError
 from modcore.plugins import hookspecs
 from modcore.plugins.commands import CommandTable
@@ -273,7 +274,11 @@ class _CoreHooks:
 
     @hookspecs.hookimpl(trylast=True)
     def modcore_build_model(self, match: ModelMatch, options: BuildOptions) -> object:
-        return self._manager.resolve(match.group, match.id)(options)
+        model_class = self._manager.resolve(match.group, match.id)
+        if match.group == VISION_MODELS:
+            config = read_config(options.path)
+            return model_class(options.path, config, **{"dtype": options.dtype, **options.vision})
+        return model_class(options)
 
     @hookspecs.hookimpl(trylast=True)
     def modcore_deploy(self, spec: ServiceSpec, options: Mapping[str, Any]) -> Service:

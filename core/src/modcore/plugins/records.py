@@ -39,6 +39,18 @@ class ModelMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPart:
+    """A text model inside the checkpoint of another model.
+
+    `config` is what its own ``config.json`` would hold; `prefixes` are the beginnings of its tensors'
+    names in the files, each with what stands there in a checkpoint of its own.
+    """
+
+    config: Mapping[str, Any]
+    prefixes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """How a model is to be built.
 
@@ -46,7 +58,8 @@ class BuildOptions:
     KV cache holds (None: as many as fit); `max_batch` bounds the requests decoded together;
     `weights` and `layers` name variants of the family's parts, such as ``int8``;
     `context_length` is the most tokens of a prompt and its answer (None: as ``config.json`` says;
-    more than that is possible only where positions have no end, as with ALiBi).
+    more than that is possible only where positions have no end, as with ALiBi); `part` says that
+    the model is a part of the checkpoint's; `vision` are options of a model that reads images, by name.
     """
 
     path: Path
@@ -56,6 +69,8 @@ class BuildOptions:
     kv_tokens: int | None = None
     max_batch: int = 64
     context_length: int | None = None
+    part: ModelPart | None = None
+    vision: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from modcore._version import VERSION
 from modcore.engine import AsyncEngine
 from modcore.serve import chat, completions
 from modcore.serve.errors import ModelNotFound, install_error_handlers
-from modcore.serve.guard import Guard
+from modcore.serve.guard import MAX_BODY_BYTES, Guard
 from modcore.serve.http_metrics import HttpMetrics
 from modcore.serve.metrics import Metrics
 from modcore.serve.served import Served, served_by
@@ -37,7 +37,11 @@ def create_app(
     app.include_router(completions.router)
     app.include_router(chat.router)
     install_error_handlers(app)
-    app.add_middleware(Guard, api_key=api_key, token=token)
+    multimodal = engine.engine.multimodal
+    # Room for one image of the largest size, in base64.
+    media_bytes = multimodal.largest_medium * 4 // 3 + 4 if multimodal else 0
+    most = MAX_BODY_BYTES + media_bytes
+    app.add_middleware(Guard, api_key=api_key, token=token, max_body_bytes=most)
     app.add_middleware(HttpMetrics, registry=metrics.registry)  # the outermost
     return app
 

@@ -25,7 +25,7 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response |
     served = served_by(request)
     served.verify_model(body.model)
     body.refuse_unserved()
-    messages = [message.to_template() for message in body.messages]
+    messages = body.conversation(reads_images=served.engine.engine.multimodal is not None)
     with callers_words(body.names()):
         submitted = served.submit([messages], body.chat_params(), body.request_priority())
         [answer] = await while_connected(request, submitted)

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from modcore.engine import EngineStats
 from modcore.engine.answers import FinishReason
+from modcore.engine.multimodal import MediaStats
 from modcore.engine.request import Moments
 
 #: Why an answer ended: the engine's reasons, and ``error``.
@@ -106,6 +107,20 @@ _COUNTERS = (
     ("prefix_cache_hits", "prefix_hit_tokens_total", "Tokens found in the prefix cache."),
     ("num_preemptions", "preemptions_total", "Times a request was paused for want of KV tokens."),
 )
+_MEDIA_GAUGES = (
+    ("num_images_waiting", "waiting", "Images whose features are computed or wait to be."),
+    (
+        "image_cache_bytes",
+        "cache_bytes",
+        "Bytes of features that are kept for images that come again.",
+    ),
+)
+_MEDIA_COUNTERS = (
+    ("images", "images_total", "Images that requests showed."),
+    ("image_cache_hits", "cache_hits_total", "Images whose features were known, or on their way."),
+    ("image_tiles", "tiles_total", "Tiles that features were computed of."),
+    ("vision_seconds", "seconds_total", "Seconds spent on decoding images and computing features."),
+)
 
 
 class _EngineCollector(Collector):
@@ -120,12 +135,23 @@ class _EngineCollector(Collector):
         stats = self._stats()
         for suffix, field, meaning in _GAUGES:
             yield self._gauge(suffix, meaning, getattr(stats, field))
+        if stats.media:
+            yield from self._media(stats.media)
         usage = stats.kv_tokens_used / stats.kv_tokens_total
         yield self._gauge("kv_cache_usage_perc", "kv_tokens_in_use / capacity, 0 to 1.", usage)
         for suffix, field, meaning in _COUNTERS:
-            counter = CounterMetricFamily(f"modcore:{suffix}", meaning, labels=["model_name"])
-            counter.add_metric(self._labels, getattr(stats, field))
-            yield counter
+            yield self._counter(suffix, meaning, getattr(stats, field))
+
+    def _media(self, media: MediaStats) -> Iterator[Metric]:
+        for suffix, field, meaning in _MEDIA_GAUGES:
+            yield self._gauge(suffix, meaning, getattr(media, field))
+        for suffix, field, meaning in _MEDIA_COUNTERS:
+            yield self._counter(suffix, meaning, getattr(media, field))
+
+    def _counter(self, suffix: str, meaning: str, value: float) -> CounterMetricFamily:
+        counter = CounterMetricFamily(f"modcore:{suffix}", meaning, labels=["model_name"])
+        counter.add_metric(self._labels, value)
+        return counter
 
     def _gauge(self, suffix: str, meaning: str, value: float) -> GaugeMetricFamily:
         gauge = GaugeMetricFamily(f"modcore:{suffix}", meaning, labels=["model_name"])

@@ -27,8 +27,7 @@ class BloomPreLayerInfer(PreLayerInfer):
         """See `PreLayerInfer`."""
         norm, bias = layer_weight.embedding_norm, layer_weight.embedding_norm_bias
         embedded = self.kernels.embedding(inputs, layer_weight.embedding)
-        normed = self.kernels.layer_norm(embedded, norm, bias, self.config.norm_eps)
-        return infer_state.point("embed", normed)
+        return self.kernels.layer_norm(embedded, norm, bias, self.config.norm_eps)
 
     token_forward = context_forward
 

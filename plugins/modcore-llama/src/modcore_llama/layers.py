@@ -21,7 +21,7 @@ class LlamaPreLayerInfer(PreLayerInfer):
         layer_weight: LlamaPreAndPostLayerWeight,
     ) -> torch.Tensor:
         """See `PreLayerInfer`."""
-        return infer_state.point("embed", self.kernels.embedding(inputs, layer_weight.embedding))
+        return self.kernels.embedding(inputs, layer_weight.embedding)
 
     token_forward = context_forward
 
@@ -43,6 +43,9 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
         fused = weight.qkv(x)
         heads = fused.view(len(x), -1, self.config.head_dim)  # [T, H + 2 * K, D]
         q, k, v = heads.split_with_sizes([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        if weight.q_norm is not None and weight.k_norm is not None:
+            q = self.kernels.rms_norm(q, weight.q_norm, self.config.norm_eps)
+            k = self.kernels.rms_norm(k, weight.k_norm, self.config.norm_eps)
         q = self.kernels.rotary(q, state.cos, state.sin)
         return q, self.kernels.rotary(k, state.cos, state.sin), v
 

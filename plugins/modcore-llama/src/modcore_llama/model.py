@@ -6,7 +6,16 @@ import torch
 
 from modcore.engine.model import TpPartBaseModel
 from modcore.engine.rope import inverse_frequencies
-from modcore_llama.config import LLAMA_DEFAULTS, MISTRAL_DEFAULTS, LlamaConfig, MistralConfig
+from modcore_llama.config import (
+    LLAMA_DEFAULTS,
+    MISTRAL_DEFAULTS,
+    QWEN2_DEFAULTS,
+    QWEN3_DEFAULTS,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 from modcore_llama.layers import (
     LlamaPostLayerInfer,
     LlamaPreLayerInfer,
@@ -49,3 +58,17 @@ class MistralModel(LlamaModel):
 
     config_class = MistralConfig
     config_defaults = MISTRAL_DEFAULTS
+
+
+class Qwen2Model(LlamaModel):
+    """`Qwen2ForCausalLM` (arXiv 2407.10671): Llama whose q, k and v have biases."""
+
+    config_class = Qwen2Config
+    config_defaults = QWEN2_DEFAULTS
+
+
+class Qwen3Model(LlamaModel):
+    """`Qwen3ForCausalLM` (arXiv 2505.09388): Llama whose q and k are normed head by head."""
+
+    config_class = Qwen3Config
+    config_defaults = QWEN3_DEFAULTS

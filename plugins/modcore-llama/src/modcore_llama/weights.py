@@ -42,6 +42,8 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
     config: LlamaConfig
     att_norm: torch.Tensor  # [hidden]
     qkv: LinearWeight  # [(heads + 2 * kv_heads) * head_dim, hidden]
+    q_norm: torch.Tensor | None = None  # [head_dim], where the config has them
+    k_norm: torch.Tensor | None = None
     o: LinearWeight  # [hidden, heads * head_dim]
     ffn_norm: torch.Tensor  # [hidden]
     gate_up: LinearWeight  # [2 * intermediate, hidden]
@@ -58,7 +60,10 @@ class LlamaTransformerLayerWeight(TransformerLayerWeight):
 
         yield WeightSpec("att_norm", (self.tensor("input_layernorm.weight", hidden),))
         yield self._columns("qkv", attention, hidden, bias=config.attention_bias)
-        yield self._rows("o", "self_attn.o_proj", hidden, q, bias=config.attention_bias)
+        if config.has_qk_norm:
+            yield WeightSpec("q_norm", (self.tensor("self_attn.q_norm.weight", config.head_dim),))
+            yield WeightSpec("k_norm", (self.tensor("self_attn.k_norm.weight", config.head_dim),))
+        yield self._rows("o", "self_attn.o_proj", hidden, q, bias=config.output_bias)
         yield WeightSpec("ffn_norm", (self.tensor("post_attention_layernorm.weight", hidden),))
         yield self._columns("gate_up", mlp, hidden, bias=config.mlp_bias)
         yield self._rows("down", "mlp.down_proj", hidden, inner, bias=config.mlp_bias)

@@ -99,6 +99,15 @@ class Kernels(Protocol):
         """As `context_attention` for the decode part: `q` ``[decode, H, D]``, one token a request."""
         ...
 
+    def full_attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Attention in which every token of a sequence sees all of it, as in a tower over images.
+
+        `q`, `k` and `v` are ``[batch, tokens, H, D]``, and so is what is returned.
+        """
+        ...
+
 
 def select_kernels(device: torch.device, dtype: torch.dtype) -> Kernels:
     """The fastest kernels there are for `device` and `dtype`.

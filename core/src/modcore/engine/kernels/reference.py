@@ -144,6 +144,13 @@ class TorchKernels:
         )
         return attended[:, :, 0]
 
+    def full_attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """See `Kernels.full_attention`."""
+        q, k, v = (each.transpose(1, 2) for each in (q, k, v))  # [batch, H, tokens, D]
+        return functional.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+
 
 #: With ALiBi each head has a mask of its own; so many queries at a time bound what it takes.
 _ALIBI_QUERIES = 128

@@ -36,7 +36,7 @@ class BaseLayerInfer(ABC):
 
 
 class PreLayerInfer(BaseLayerInfer):
-    """From ids ``[T]`` to the residual stream ``[T, hidden]``."""
+    """From ids ``[T]`` to the residual stream ``[T, hidden]``, in memory of its own."""
 
 
 class TransformerLayerInfer(BaseLayerInfer):

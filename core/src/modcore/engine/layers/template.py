@@ -25,6 +25,7 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
 
     scale:        what queries times keys are multiplied by.
     alibi_slopes: ``[H]`` float32 for a family whose heads attend less the further a token is.
+    sliding_window: how many tokens a token sees, itself the last, or None.
 
     A family sets others in its constructor.
     """
@@ -33,6 +34,7 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
         super().__init__(config, kernels, shard, layer_num)
         self.scale = config.head_dim**-0.5
         self.alibi_slopes: torch.Tensor | None = None
+        self.sliding_window = config.sliding_window_of(layer_num)
 
     @abstractmethod
     def _att_norm(self, x: torch.Tensor, state: InferStateInfo, weight: Any) -> torch.Tensor:
@@ -107,7 +109,7 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
             memory.values[self.layer_num],
             state,
             self.scale,
-            self.config.sliding_window,
+            self.sliding_window,
             self.alibi_slopes,
         )
 
@@ -120,7 +122,7 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
             memory.values[self.layer_num],
             state,
             self.scale,
-            self.config.sliding_window,
+            self.sliding_window,
             self.alibi_slopes,
         )
 

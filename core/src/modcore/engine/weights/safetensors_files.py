@@ -14,7 +14,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,9 +50,13 @@ class TensorEntry:
 
 
 class SafetensorsFiles:
-    """All tensors of a checkpoint directory; a context manager that keeps the files open."""
+    """All tensors of a checkpoint directory; a context manager that keeps the files open.
 
-    def __init__(self, directory: Path) -> None:
+    With `prefixes`, only those whose names begin with one of them, under the names that begin with
+    what it stands for.
+    """
+
+    def __init__(self, directory: Path, prefixes: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         self.tensors: dict[str, TensorEntry] = {}
         self._open: dict[Path, BinaryIO] = {}
@@ -60,6 +64,8 @@ class SafetensorsFiles:
             for entry in read_header(file):
                 self._add(entry)
         _verify_index(directory, self.tensors)
+        if prefixes is not None:
+            self.tensors = dict(_renamed(self.tensors, prefixes))
 
     def _add(self, entry: TensorEntry) -> None:
         other = self.tensors.get(entry.name)
@@ -116,6 +122,17 @@ class SafetensorsFiles:
         for handle in self._open.values():
             handle.close()
         self._open.clear()
+
+
+def _renamed(
+    tensors: Mapping[str, TensorEntry], prefixes: Mapping[str, str]
+) -> Iterator[tuple[str, TensorEntry]]:
+    for name, entry in tensors.items():
+        # The longest first: one may be the beginning of another.
+        for prefix in sorted(prefixes, key=len, reverse=True):
+            if name.startswith(prefix):
+                yield prefixes[prefix] + name.removeprefix(prefix), entry
+                break
 
 
 def _files_of(directory: Path) -> list[Path]:

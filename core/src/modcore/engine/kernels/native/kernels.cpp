@@ -284,6 +284,7 @@ struct Chunk {  // some queries of one request, for one KV head
     int64_t first_position;  // of the first query token
     int queries;
     bfloat16* out;
+    int64_t tokens = 0;  // that every query sees; 0: a query sees those up to itself
 };
 
 struct Scratch {
@@ -293,8 +294,8 @@ struct Scratch {
     std::vector<bfloat16> nothing;
 };
 
-void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, int64_t row_stride,
-                  int64_t q_stride, int64_t out_stride, int group, int dim, float scale, int64_t window,
+void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, int64_t key_stride,
+                  int64_t value_stride, int64_t q_stride, int64_t out_stride, int group, int dim, float scale, int64_t window,
                   const float* slopes, Scratch& s) {
     int rows = c.queries * group, padded = (rows + 3) / 4 * 4, stretches = (dim + 63) / 64;
     s.keys.resize(int64_t(dim / 2) * KEYS * 2);
@@ -307,7 +308,7 @@ void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, 
     s.left.resize(padded);
     for (int r = 0; r < padded; r++)
         s.left[r] = r < rows ? c.q + (r / group) * q_stride + (r % group) * dim : s.nothing.data();
-    int64_t end = c.first_position + c.queries;  // keys that the last query sees
+    int64_t end = c.tokens ? c.tokens : c.first_position + c.queries;  // keys that the last query sees
     int64_t begin = window > 0 ? std::max<int64_t>(0, c.first_position - window + 1) : 0;
     __m512 lanes = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     for (int64_t start = begin; start < end; start += KEYS) {
@@ -318,8 +319,8 @@ void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, 
             std::fill(s.values.begin(), s.values.end(), bfloat16{0});
         }
         for (int j = 0; j < count; j++) {
-            const bfloat16* key = keys + c.rows[start + j] * row_stride;
-            const bfloat16* value = values + c.rows[start + j] * row_stride;
+            const bfloat16* key = keys + c.rows[start + j] * key_stride;
+            const bfloat16* value = values + c.rows[start + j] * value_stride;
             uint32_t* to = reinterpret_cast<uint32_t*>(s.keys.data()) + j;
             for (int p = 0; p < dim / 2; p++) std::memcpy(to + int64_t(p) * KEYS, key + 2 * p, 4);
             for (int t = 0; t < stretches; t++) {
@@ -334,7 +335,8 @@ void attend_chunk(const Chunk& c, const bfloat16* keys, const bfloat16* values, 
             for (int i = 0; i < 4; i++) {
                 int row = r + i;
                 int64_t position = c.first_position + row / group;
-                int64_t seen = row < rows ? position - start + 1 : 0;            // keys of the block up to itself
+                // Keys of the block up to itself, or all.
+                int64_t seen = row >= rows ? 0 : c.tokens ? count : position - start + 1;
                 int64_t hidden = window > 0 ? position - window + 1 - start : 0;  // and too far back
                 __m512 scaled[4];
                 __m512 high = _mm512_set1_ps(-INFINITY);
@@ -415,8 +417,32 @@ void context_attention(const bfloat16* q, const bfloat16* keys, const bfloat16* 
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = int64_t(tasks.size()) - 1; i >= 0; i--) {  // the last queries see most
             int64_t k = tasks[i].second;
-            attend_chunk(tasks[i].first, keys + k * dim, values + k * dim, kv_heads * dim, q_stride, heads * dim,
-                         group, int(dim), scale, window, slopes ? slopes + k * group : nullptr, scratch);
+            attend_chunk(tasks[i].first, keys + k * dim, values + k * dim, kv_heads * dim, kv_heads * dim, q_stride,
+                         heads * dim, group, int(dim), scale, window, slopes ? slopes + k * group : nullptr, scratch);
+        }
+    }
+}
+
+constexpr int FULL_QUERIES = 384;  // that a block of keys and values is laid out for
+
+// Every token sees all of its sequence: q, k, v [batch, tokens, heads, dim], a token's stride each -> out, contiguous.
+void full_attention(const bfloat16* q, const bfloat16* k, const bfloat16* v, const int64_t* strides, int64_t batch,
+                    int64_t tokens, int64_t heads, int64_t dim, float scale, bfloat16* out, int64_t threads) {
+    std::vector<int64_t> rows(tokens);
+    for (int64_t t = 0; t < tokens; t++) rows[t] = t;
+    int64_t chunks = (tokens + FULL_QUERIES - 1) / FULL_QUERIES, queries = (tokens + chunks - 1) / chunks;
+#pragma omp parallel num_threads(threads)
+    {
+        Scratch scratch;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t task = 0; task < batch * heads * chunks; task++) {
+            int64_t b = task / (heads * chunks), head = task / chunks % heads, from = task % chunks * queries;
+            if (from >= tokens) continue;
+            int64_t token = b * tokens;
+            Chunk chunk{q + (token + from) * strides[0] + head * dim, rows.data(), from,
+                        int(std::min(queries, tokens - from)), out + ((token + from) * heads + head) * dim, tokens};
+            attend_chunk(chunk, k + token * strides[1] + head * dim, v + token * strides[2] + head * dim, strides[1],
+                         strides[2], strides[0], heads * dim, 1, int(dim), scale, 0, nullptr, scratch);
         }
     }
 }
@@ -695,6 +721,8 @@ void few_rows_int8(const bfloat16* x, int64_t rows, int64_t in, const int8_t* we
 #else
 #define HAS_BFLOAT16_PRODUCTS 0
 void few_rows(const bfloat16*, int64_t, int64_t, const bfloat16*, int64_t, const bfloat16*, bfloat16*, int64_t) {}
+void full_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, int64_t, int64_t,
+                    int64_t, float, bfloat16*, int64_t) {}
 void unpack_int4(const uint8_t*, const uint32_t*, int64_t, int64_t, int64_t, uint32_t*, int64_t) {}
 void context_attention(const bfloat16*, const bfloat16*, const bfloat16*, const int64_t*, int64_t, const int64_t*,
                        const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t, float, int64_t, const float*,
@@ -738,7 +766,8 @@ void few_rows_int8(const bfloat16*, int64_t, int64_t, const int8_t*, const int32
 EXPORT(bfloat16, bf16)
 EXPORT(float, f32)
 
-// Whether context_attention_bf16, few_rows_bf16 and unpack_int4_bf16 are there: they need the processor's bfloat16 products.
+// Whether context_attention_bf16, full_attention_bf16, few_rows_bf16 and unpack_int4_bf16 are there: they need the
+// processor's bfloat16 products.
 extern "C" int64_t has_bfloat16_products() { return HAS_BFLOAT16_PRODUCTS; }
 extern "C" void context_attention_bf16(const bfloat16* q, const bfloat16* k, const bfloat16* v, const int64_t* loc,
                                        int64_t stride, const int64_t* lengths, const int64_t* counts, int64_t batch,
@@ -746,6 +775,12 @@ extern "C" void context_attention_bf16(const bfloat16* q, const bfloat16* k, con
                                        int64_t window, const float* slopes, bfloat16* out, int64_t threads) {
     context_attention(q, k, v, loc, stride, lengths, counts, batch, heads, kv, dim, q_stride, scale, window, slopes,
                       out, threads);
+}
+
+extern "C" void full_attention_bf16(const bfloat16* q, const bfloat16* k, const bfloat16* v, const int64_t* strides,
+                                    int64_t batch, int64_t tokens, int64_t heads, int64_t dim, float scale,
+                                    bfloat16* out, int64_t threads) {
+    full_attention(q, k, v, strides, batch, tokens, heads, dim, scale, out, threads);
 }
 
 extern "C" void few_rows_bf16(const bfloat16* x, int64_t rows, int64_t in, const bfloat16* weight, int64_t outs,

@@ -44,7 +44,7 @@ class NativeKernels(CpuKernels):
             "token_attention", *[pointer] * 4, number, pointer, *[number] * 5, real, number,
             pointer, pointer, number,
         )  # fmt: skip
-        self._context_attention = self._few_rows = None
+        self._context_attention = self._full_attention = self._few_rows = None
         self._few_rows_int8 = self._few_rows_int4 = self._unpack_int4 = None
         if dtype == torch.bfloat16 and library.has_bfloat16_products():
             self._few_rows = function(
@@ -66,6 +66,9 @@ class NativeKernels(CpuKernels):
                 "context_attention", *[pointer] * 4, number, pointer, pointer, *[number] * 5, real,
                 number, pointer, pointer, number,
             )  # fmt: skip
+            self._full_attention = function(
+                "full_attention", *[pointer] * 4, *[number] * 4, real, pointer, number
+            )
         self._rms_norm = function("rms_norm", *[pointer] * 3, number, number, real, number)
         self._rotary = function("rotary", pointer, number, *[pointer] * 3, *[number] * 4)
         self._gated_silu = function("gated_silu", pointer, pointer, *[number] * 3)
@@ -184,3 +187,28 @@ class NativeKernels(CpuKernels):
             torch.get_num_threads(),
         )  # fmt: skip
         return out
+
+    def full_attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """See `Kernels.full_attention`: in bfloat16, where the processor multiplies it."""
+        batch, tokens, heads, dim = q.shape
+        if self._full_attention is None or dim % 2:
+            return super().full_attention(q, k, v, scale)
+        q, k, v = (_by_rows(each) for each in (q, k, v))
+        strides = torch.tensor([q.stride(1), k.stride(1), v.stride(1)])
+        out = torch.empty(batch, tokens, heads, dim, dtype=q.dtype)
+        self._full_attention(
+            q.data_ptr(), k.data_ptr(), v.data_ptr(), strides.data_ptr(), batch, tokens, heads,
+            dim, scale, out.data_ptr(), torch.get_num_threads(),
+        )  # fmt: skip
+        return out
+
+
+def _by_rows(x: torch.Tensor) -> torch.Tensor:
+    """`x` ``[batch, tokens, heads, dim]`` with a token's heads together, and one stride for all tokens."""
+    batch, tokens, _, dim = x.shape
+    lies_so = x.stride(3) == 1 and x.stride(2) == dim
+    if lies_so and (batch == 1 or x.stride(0) == tokens * x.stride(1)):
+        return x
+    return x.contiguous()

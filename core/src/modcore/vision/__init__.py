@@ -1,0 +1,54 @@
+"""Models that read images: what a plugin declares, and what is the same for all of them.
+
+Reads in the order in which an image travels: `parts`, `sources` (`fetch`), `images`, `rendering`, `reader`
+(`cache`, `worker`). Knows no model by name: those are plugins. Needs ``modcore[vision]``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modcore.vision.base import ImageSize, VisionInputs, VisionModel
+    from modcore.vision.loading import load_vl_model
+    from modcore.vision.options import VisionOptions
+    from modcore.vision.registry import VISION_MODELS
+    from modcore.vision.rendering import PromptFormat
+
+_HOMES = {
+    "ImageSize": "base",
+    "PromptFormat": "rendering",
+    "VISION_MODELS": "registry",
+    "VisionInputs": "base",
+    "VisionModel": "base",
+    "VisionOptions": "options",
+    "load_vl_model": "loading",
+}
+
+__all__ = [
+    "VISION_MODELS",
+    "ImageSize",
+    "PromptFormat",
+    "VisionInputs",
+    "VisionModel",
+    "VisionOptions",
+    "load_vl_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'modcore.vision' has no attribute {name!r}")
+    import importlib
+
+    try:
+        return getattr(importlib.import_module(f"modcore.vision.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("PIL", "torch", "transformers", "safetensors", "numpy"):
+            raise
+        from modcore.errors import MissingExtra
+
+        raise MissingExtra(
+            f"Vision models need {error.name}, which is not installed; try: pip install 'modcore[vision]'"
+        ) from error

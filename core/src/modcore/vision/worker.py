@@ -1,0 +1,44 @@
+"""The thread that decodes images and runs towers, behind everything else that the process does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from modcore.errors import EngineClosed
+
+#: The least of priorities: a decode step that has something to do goes first.
+NICE = 19
+
+T = TypeVar("T")
+
+
+class FeatureWorker:
+    """Runs one task at a time in a thread of the lowest priority, started with the first one.
+
+    Who may submit how much is bounded by whoever submits; see `AsyncEngine`.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "modcore images", initializer=_step_back)
+
+    def submit(self, task: Callable[[], T]) -> Future[T]:
+        """Queue `task`; raises EngineClosed after `close`."""
+        try:
+            return self._pool.submit(task)
+        except RuntimeError:
+            raise EngineClosed("The engine has been closed; make a new one.") from None
+
+    def close(self) -> None:
+        """Drop what waits, and wait for what runs."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _step_back() -> None:
+    """Let others go first; threads that this one starts inherit it, torch's own among them."""
+    if sys.platform == "linux":  # elsewhere a priority is the whole process's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
