@@ -143,4 +143,10 @@ class Tower:
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS))
+    """`count` rows in blocks of at most `ROWS`, in sizes that products take as they are: others are padded."""
+    start = 0
+    while start < count:
+        size = min(ROWS, count - start)
+        size -= size % (1 << max(size.bit_length() - 4, 0))
+        yield slice(start, start + size)
+        start += size
