@@ -5,7 +5,7 @@ random. Features are computed in turns within each round, and the best of the ro
 other work. Memory is the peak of fresh processes that read the checkpoint and compute once. Other ratios are
 medians of the rounds' ratios.
 
-    python benchmarks/vision_bench.py [--layers 4] [--tiles 5] [--rounds 9] [--work DIR] [--json FILE]
+    python benchmarks/vision_bench.py [--layers 4] [--tiles 5] [--rounds 9] [--threads 2] [--work DIR] [--json FILE]
 """
 
 from __future__ import annotations
@@ -277,6 +277,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=4, help="of the tower (default: 4 of 24)")
     parser.add_argument("--tiles", type=int, default=5, help="of an image (default: 5)")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, help="of either side (default: one a core)")
     parser.add_argument("--work", type=Path, help="where the checkpoint is, or is made")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--child", choices=("modcore", "transformers"), help=argparse.SUPPRESS)
@@ -289,6 +290,8 @@ def main() -> None:
     if options.child:
         child(options.child, options.work, options.tiles)
         return
+    if options.threads:
+        torch.set_num_threads(options.threads)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with tempfile.TemporaryDirectory() as temporary:
         directory = make_checkpoint((options.work or Path(temporary)) / "vision", options.layers)
