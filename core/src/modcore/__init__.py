@@ -88,7 +88,7 @@ _HOMES = {
 }
 
 #: Rooms that are reached by attribute without having been imported: ``modcore.module.ModuleBase``.
-_ROOMS = frozenset({"engine", "flow", "module", "plugins", "registry", "training"})
+_ROOMS = frozenset({"engine", "flow", "module", "plugins", "registry", "training", "vision"})
 
 __all__ = [
     "ActionModule",

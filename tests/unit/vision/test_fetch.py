@@ -40,7 +40,7 @@ Answer = Callable[[ssl.SSLSocket], None]
         "https://[::1",
         "https://images.example.org.evil.org/",
         "https://evil.org/images.example.org",
-        "https://ｉmages.example.org/",
+        "https://\uff49mages.example.org/",
         "",
     ],
 )  # fmt: skip
@@ -76,7 +76,9 @@ def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "169.254.169.254"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "169.254.169.254"]
+)
 def test_even_an_allowed_name_is_not_asked_at_an_address_of_ours(host: str) -> None:
     fetcher = Fetcher(VisionOptions(allow_media_domain=(host,)))
     with pytest.raises(BadImage, match=r"is not fetched: .* not public|was not found within"):
@@ -147,11 +149,14 @@ def answering(certificate: Path, answer: Answer) -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        with contextlib.suppress(OSError), listener, listener.accept()[0] as raw:
-            with context.wrap_socket(raw, server_side=True) as connection:
-                while b"\r\n\r\n" not in connection.recv(65536):
-                    pass
-                answer(connection)
+        with (
+            contextlib.suppress(OSError),
+            listener,
+            context.wrap_socket(listener.accept()[0], server_side=True) as connection,
+        ):
+            while b"\r\n\r\n" not in connection.recv(65536):
+                pass
+            answer(connection)
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,9 +142,9 @@ def test_damaged_bytes_are_an_image_or_a_refusal(noise: bytes, format: str, plac
 
 def test_decoding_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "DECODING_SECONDS", -1.0)
-    for format in ("PNG", "JPEG"):
+    for kind in ("PNG", "JPEG"):
         with pytest.raises(BadImage, match="was not decoded within"):
-            opened(picture(300, 300, format))
+            opened(picture(300, 300, kind))
 
 
 def test_a_jpeg_of_very_many_scans_is_refused() -> None:
@@ -159,12 +160,11 @@ def resident_growth() -> Iterator[Any]:
     """How many bytes the process grows by at most while a function runs."""
 
     def field(name: str) -> int:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith(name)) * 1024
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
     def grows(function: Any) -> int:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         before = field("VmRSS")
         function()
         return field("VmHWM") - before

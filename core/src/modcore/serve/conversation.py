@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    field_validator,
+)
 
 from modcore.engine import SamplingParams
 from modcore.engine.sampling.checks import need_flag, refuse, shown
@@ -46,13 +54,31 @@ class ImagePart(BaseModel):
     image_url: ImageLocation
 
 
+def _kind(value: Any) -> str:
+    """Which of the unions' members is meant, so that what is wrong with that one is said."""
+    if isinstance(value, list):
+        return "<parts>"
+    is_image = isinstance(value, ImagePart) or (
+        isinstance(value, dict) and value.get("type") == "image_url"
+    )
+    return "<image>" if is_image else "<text>"
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image>")], Discriminator(_kind)
+]
+Content = Annotated[
+    Annotated[str, Tag("<text>")] | Annotated[list[Part], Tag("<parts>")], Discriminator(_kind)
+]
+
+
 class ChatMessage(BaseModel):
     """One message of a conversation."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+    content: Content
     name: str | None = None
 
     @field_validator("content", mode="before")

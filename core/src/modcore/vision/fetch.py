@@ -98,7 +98,10 @@ class Fetcher:
                 "GET", target, headers={"accept": "image/png, image/jpeg, image/webp"}
             )
             with connection.getresponse() as response:  # one that is left unread stays open
-                return self._body(response, host)
+                data = self._body(response, host)
+            if time.monotonic() >= deadline:  # what was cut off looks like an end
+                raise TimeoutError
+            return data
         except (OSError, http.client.HTTPException) as error:
             late = time.monotonic() >= deadline
             raise BadImage(
