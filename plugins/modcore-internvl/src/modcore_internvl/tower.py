@@ -97,8 +97,12 @@ class Tower:
         for rows in _blocks(len(x)):
             part = x[rows]
             part += weight.attention_out(attended[rows])
-            inner = weight.fc1(self._norm(part, weight.norm_2, weight.norm_2_bias))
-            part += weight.fc2(self.kernels.activation(inner, self.config.tower.hidden_act))
+            part += weight.fc2(self._inner(part, weight))
+
+    def _inner(self, x: torch.Tensor, weight: BlockWeight) -> torch.Tensor:
+        """Between the two products of the MLP; by itself, so that nothing else outlives it."""
+        wide = weight.fc1(self._norm(x, weight.norm_2, weight.norm_2_bias))
+        return self.kernels.activation(wide, self.config.tower.hidden_act)
 
     def _attention(self, x: torch.Tensor, weight: BlockWeight, tiles: int) -> torch.Tensor:
         """Every token of a tile sees the tile; ``[tokens, C]`` before the output projection."""
@@ -143,4 +147,10 @@ class Tower:
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS))
+    """`count` rows in blocks of at most `ROWS`, in sizes that products take as they are: others are padded."""
+    start = 0
+    while start < count:
+        size = min(ROWS, count - start)
+        size -= size % (1 << max(size.bit_length() - 4, 0))
+        yield slice(start, start + size)
+        start += size
