@@ -125,5 +125,6 @@ def last_lines(path: Path, count: int) -> list[str]:
         if missing > 0:
             with contextlib.suppress(FileNotFoundError):
                 text = each.read_text("utf-8", errors="replace")
-                lines = [*text.removesuffix("\n").split("\n")[-missing:], *lines]
+                told = text.removesuffix("\n").split("\n") if text else []
+                lines = [*told[-missing:], *lines]
     return lines
