@@ -177,6 +177,9 @@ def test_detached_service_is_listed_read_and_ended(app: str, state: Path) -> Non
     until(lambda: "replica 1" in modcore_command("logs", "web").stdout)
     told = modcore_command("logs", "web", "-n", "2").stdout.splitlines()
     assert [line.partition(":")[0] for line in told] == ["web-0", "web-1"]
+    missing = modcore_command("logs", "web", "--replica", "7")
+    assert missing.returncode == 1
+    assert "No log of replica 7 of 'web' is on this machine; there are 0, 1." in missing.stderr
     only = modcore_command("logs", "web", "--replica", "1", "--json").stdout.splitlines()
     assert json.loads(only[-1])["line"].endswith("I am replica 1")
     table = modcore_command("ps").stdout.splitlines()

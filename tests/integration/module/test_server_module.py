@@ -468,3 +468,25 @@ def test_internal_command_typed_by_a_person_says_what_it_is_for() -> None:
     assert done.returncode == 2
     assert "ServerModule.start()" in done.stderr
     assert json.dumps(done.stdout) == '""'
+
+
+def test_name_may_begin_with_a_dash_where_no_gateway_has_to_take_it() -> None:
+    server = modcore.ServerModule(str.upper, "-x").start()
+    try:
+        assert server("a") == "A"
+    finally:
+        server.stop()
+
+
+def _raises(kind: str) -> None:
+    raise {"GeneratorExit": GeneratorExit, "StopIteration": StopIteration}[kind]
+
+
+@pytest.mark.parametrize("kind", ["GeneratorExit", "StopIteration"])
+def test_exception_that_would_end_something_else_is_an_error_of_the_module(kind: str) -> None:
+    server = modcore.ServerModule(modcore.ActionModule(_raises)).start()
+    try:
+        with pytest.raises(RuntimeError, match=kind):
+            server(kind)
+    finally:
+        server.stop()

@@ -124,3 +124,10 @@ def test_place_that_cannot_be_written_is_named(state: Path) -> None:
     with pytest.raises(ServiceError, match="logs"):
         open_log(log_path("web", 0))
     assert [path.name for path in state.iterdir()] == ["logs"]
+
+
+def test_empty_log_has_no_lines() -> None:
+    log = open_log(log_path("web", 0))
+    assert last_lines(log.path, 10) == []
+    log.write("")
+    assert len(last_lines(log.path, 10)) == 1

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from modcore.cli.joining import add_gateway_option, used_gateway
 from modcore.cli.text import printable, warn
-from modcore.errors import InvalidRequest
+from modcore.errors import InvalidRequest, ServiceError
 from modcore.plugins.commands import Command
+
+if TYPE_CHECKING:
+    from modcore.deploy.log_sources import LogSource
 
 MAX_LINES = 1_000_000
 
@@ -38,14 +42,25 @@ def run(args: argparse.Namespace) -> int:
     inventory = Inventory(used_gateway(args))
     sources = log_sources(name, inventory)
     warn(inventory.trouble)
-    if args.replica is not None:
-        sources = [source for source in sources if source.replica == args.replica]
     if not sources:
         raise inventory.unknown(name)
+    if args.replica is not None:
+        sources = _of_replica(name, sources, args.replica)
     _print(args, last(sources, args.lines))
     if args.follow:
         _print(args, follow(sources))
     return 0
+
+
+def _of_replica(name: str, sources: list[LogSource], replica: int) -> list[LogSource]:
+    """Those of `sources` that are of one replica; raises ServiceError when there is none."""
+    found = [source for source in sources if source.replica == replica]
+    if not found:
+        known = ", ".join(str(each.replica) for each in sources if each.replica is not None)
+        raise ServiceError(
+            f"No log of replica {replica} of {name!r} is on this machine; there are {known or 'none'}."
+        )
+    return found
 
 
 def _print(args: argparse.Namespace, lines: Iterable[tuple[str, str]]) -> None:

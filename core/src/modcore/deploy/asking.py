@@ -15,11 +15,12 @@ _IN_FLIGHT = re.compile(r"^modcore:calls_in_flight(?:\{[^}]*\})? (\S+)$", re.MUL
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; `status` is 0 when there was none."""
+    """An HTTP answer; `status` is 0 when there was none, `is_refused` when nobody listens there."""
 
     status: int = 0
     text: str = ""
     state: str = ""
+    is_refused: bool = False
 
 
 def ask(url: str, method: str, path: str, token: str | None, timeout: float = TIMEOUT) -> Answer:
@@ -33,6 +34,8 @@ def ask(url: str, method: str, path: str, token: str | None, timeout: float = TI
         answer = connection.getresponse()
         text = answer.read(_MAX_ANSWER).decode("utf-8", errors="replace")
         return Answer(answer.status, text, answer.getheader("x-modcore-state", ""))
+    except ConnectionRefusedError:
+        return Answer(is_refused=True)
     except (OSError, http.client.HTTPException):
         return Answer()
     finally:
@@ -62,6 +65,6 @@ def log_lines(url: str, token: str | None, count: int) -> list[str] | None:
     return answer.text.removesuffix("\n").split("\n") if answer.text else []
 
 
-def ask_to_end(url: str, token: str | None) -> bool:
-    """Ask it to drain and end; whether it will."""
-    return ask(url, "POST", "/_modcore/stop", token).status in (200, 202)
+def ask_to_end(url: str, token: str | None) -> Answer:
+    """Ask it to drain and end; what it says, 202 when it will."""
+    return ask(url, "POST", "/_modcore/stop", token)

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from modcore.deploy.asking import ask_to_end, state_of
+from modcore.deploy.asking import Answer, ask_to_end, state_of
 from modcore.deploy.inventory import Row
 from modcore.deploy.service_records import forget_dead, read_record
 
@@ -47,9 +47,13 @@ def stop_remote(rows: Sequence[Row], token: str | None, timeout: float) -> dict[
     return {row.id: _outcome(row, asked[row.id], max(0.0, end - time.monotonic())) for row in rows}
 
 
-def _outcome(row: Row, was_asked: bool, seconds: float) -> str:
-    if not was_asked:
+def _outcome(row: Row, said: Answer, seconds: float) -> str:
+    if said.is_refused:  # its registration outlives it by the time to live
+        return "dead already"
+    if not said.status:
         return "did not answer"
+    if said.status not in (200, 202):
+        return f"cannot be ended from here (status {said.status}): end it where it was started"
     is_gone = _becomes(lambda: state_of(row.url) == "silent", seconds)
     return "stopped" if is_gone else "still draining"
 

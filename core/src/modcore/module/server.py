@@ -224,7 +224,7 @@ class ServerModule(ModuleBase):
     def _specs(self) -> dict[str, ServiceSpec]:
         """One for each replica, under the id that it has in a gateway."""
         name = self._service_name or self.name or type(self.module).__name__
-        options = ["--name", name, "--launcher", self.launcher]
+        options = [f"--name={name}", "--launcher", self.launcher]  # a name may begin with "-"
         options += ["--idempotent"] if self.idempotent else []
         specs = {}
         for replica in range(self.replicas):

@@ -62,8 +62,10 @@ class Blocking:
 def _resolve(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if error is None:
         future.set_result(result)
-    elif isinstance(error, StopIteration):  # which no future can carry
-        carried = RuntimeError("the module raised StopIteration")
+    elif isinstance(
+        error, (StopIteration, GeneratorExit)
+    ):  # no future carries one, the other ends calls
+        carried = RuntimeError(f"the module raised {type(error).__name__}")
         carried.__cause__ = error
         future.set_exception(carried)
     else:
