@@ -14,6 +14,7 @@ from modcore.engine.sampling import SamplingParams
 from modcore.errors import EngineBusy, EngineClosed
 
 _COMPILERS = 2  # threads
+_SHUT_DOWN = "The engine has been shut down."
 #: Prompts that show images and are read at the same time: each has its images in memory, encoded.
 MAX_READING = 32
 
@@ -50,7 +51,7 @@ class PreparingThreads:
 
         def work() -> list[Job]:
             if self._is_closed:
-                raise EngineClosed("The engine has been shut down.")
+                raise EngineClosed(_SHUT_DOWN)
             return [self._engine.prepare(each, params, priority, is_wanted) for each in prompts]
 
         count = len(prompts) * params.choices
@@ -63,6 +64,8 @@ class PreparingThreads:
             if self._engine.preparer.is_quick(params):
                 return await asyncio.to_thread(work)
             return await asyncio.get_running_loop().run_in_executor(self._compilers, work)
+        except EngineClosed as error:  # also when the reading was given up for it
+            raise EngineClosed(_SHUT_DOWN) from error.__cause__
         finally:
             is_given_up.set()
             self._count(-count)
