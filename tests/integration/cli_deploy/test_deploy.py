@@ -307,6 +307,15 @@ def test_logs_are_followed_across_lines_that_come(app: str) -> None:
         reader.communicate(timeout=10)
 
 
+def test_log_says_where_a_call_failed_that_its_caller_learns_less_of(app: str) -> None:
+    assert modcore_command("deploy", app, "--name", "web", "--detach").returncode == 0
+    [row] = listed()
+    with pytest.raises(TypeError) as caught:
+        called(row["url"], "greet", *range(3))
+    assert "app.py" not in "".join(getattr(caught.value, "__notes__", []))
+    until(lambda: "getattr(self, what)(*args)" in modcore_command("logs", "web").stdout)
+
+
 def test_nobody_else_can_read_a_detached_services_secrets(app: str, state: Path) -> None:
     assert modcore_command("deploy", app, "--name", "web", "--detach").returncode == 0
     [row] = listed()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import concurrent.futures
 import inspect
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from modcore.serve.service.http import Headers, Refused
 from modcore.serve.service.watch import Watch
 from modcore.wire import JSON, describe, encode
 from modcore.wire.errors import traceback_of
+
+_log = logging.getLogger(__name__)
 
 #: Where the frames come from that every call goes through.
 _PLUMBING = (
@@ -139,6 +142,8 @@ class Endpoints:
     def _described(self, error: BaseException, headers: Headers) -> dict[str, Any]:
         if self._tells_tracebacks and headers.get(b"x-modcore-detail") == b"1":
             return describe(error, lambda raised: traceback_of(raised, _PLUMBING))
+        # Its caller learns type and message only, so the log has to know where it was.
+        _log.error("the module failed:\n%s", traceback_of(error, _PLUMBING).rstrip())
         return describe(error)
 
 
