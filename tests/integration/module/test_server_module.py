@@ -139,7 +139,7 @@ def test_secrets_stand_in_no_environment_and_no_command_line(server: modcore.Ser
     inside = server("environment")
     assert "MODCORE_SERVICE_TOKEN" not in inside
     command = Path(f"/proc/{server('pid')}/cmdline").read_bytes()
-    assert command.partition(b"serve-module\0")[2] == b"--name\0worker\0--launcher\0local\0"
+    assert command.partition(b"serve-module\0")[2] == b"--name=worker\0--launcher\0local\0"
 
 
 def test_pieces_are_streamed_as_they_are_made() -> None:
