@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModelNotSer
 from modcore.vision import VISION_MODELS, VisionModel, load_vl_model
 from modcore.vision.worker import NICE
 from vision_checkpoints import hf_inputs, hf_processor, random_image, user_message
+from waiting import wait_until
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
 
@@ -357,3 +359,23 @@ def test_an_enormous_image_is_refused_by_a_running_engine(model: VisionModel) ->
             [chat({"type": "image", "image": Image.new("1", (10000, 10000))})], GREEDY
         )
     assert time.monotonic() - began < 10
+def test_closing_the_engine_ends_whoever_waits_for_images(vision_checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(vision_checkpoint, dtype="float32")
+    media = engine.multimodal
+    assert media
+    gate = Gate(media)
+    with ThreadPoolExecutor(3) as callers:
+        answers = [callers.submit(engine.generate, shown(seed), GREEDY) for seed in range(3)]
+        wait_until(lambda: media.stats().waiting == 3 and gate.entered == 1, 60)
+        closing = threading.Thread(target=engine.close)
+        closing.start()
+        wait_until(
+            lambda: sum(each.done() for each in answers) == 2, 60
+        )  # whose images had not begun
+        gate.opened.set()
+        closing.join(60)
+        for answer in answers:
+            with pytest.raises(EngineClosed):
+                answer.result(60)
+
+
