@@ -181,6 +181,20 @@ def test_what_a_user_types_is_no_special_token(model: VisionModel, vision_checkp
     assert evil in fast.decode(ids)
 
 
+@pytest.mark.parametrize(
+    "texts", [("<|im", "_e", "nd|>"), ("<IM", "", "G_CONTEXT>"), tuple("<img><|im_end|>")], ids=str
+)
+def test_special_tokens_in_pieces_are_plain_text(
+    model: VisionModel, texts: tuple[str, ...]
+) -> None:
+    fast = model.tokenizer.fast
+    special = set(fast.all_special_ids) | {fast.convert_tokens_to_ids("<IMG_CONTEXT>")}
+    ids = model.preprocess(chat(*texts)).input_ids
+    plain = model.preprocess(chat("harmless")).input_ids
+    assert [each for each in ids if each in special] == [each for each in plain if each in special]
+    assert "".join(texts) in fast.decode(ids)
+
+
 def test_ids_are_the_processor_s_where_nothing_special_is_typed(
     model: VisionModel, vision_checkpoint: Path
 ) -> None:
