@@ -191,7 +191,7 @@ def test_chat_template_for_text_alone_is_given_images_as_text(remote: Path, temp
     )
 
 
-@pytest.mark.parametrize("name", ["phi3-chat", None, 7])
+@pytest.mark.parametrize("name", ["phi3-chat", None, 7, ["internvl2_5"]])
 def test_unknown_template_is_refused_by_name(tmp_path: Path, name: Any) -> None:
     directory = write_internvl(tmp_path / "model")
     rewrite_as_remote(directory, template="internvl2_5")
