@@ -19,7 +19,7 @@ from checkpoints import rewrite_config
 from image_files import BAD_IMAGES, chat, data_url, flat_png, picture, url_part
 from modcore import AsyncEngine, Engine, SamplingParams
 from modcore.engine import preparing_aside
-from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModelNotServed
+from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModelNotServed, PluginError
 from modcore.vision import VISION_MODELS, VisionModel, load_vl_model
 from modcore.vision.worker import NICE
 from vision_checkpoints import hf_inputs, hf_processor, random_image, user_message
@@ -254,6 +254,29 @@ def test_checkpoints_that_nobody_matches_are_explained(
 def test_options_that_do_not_exist_are_refused(vision_checkpoint: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"max_tilez is no option .* did you mean max_tiles"):
         load_vl_model(vision_checkpoint, max_tilez=1)
+    with pytest.raises(InvalidRequest, match="kv_tokns is no option"):
+        load_vl_model(vision_checkpoint, with_llm=True, kv_tokns=64)
+    with pytest.raises(InvalidRequest, match="dtype is 'int9'"):
+        load_vl_model(vision_checkpoint, dtype="int9")
+
+
+def test_a_class_that_is_no_vision_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "other"}')
+    with VISION_MODELS.overlay():
+
+        @VISION_MODELS.register_module()
+        class OtherVL:
+            def __init__(self, path: Path, config: dict[str, Any], **options: Any) -> None:
+                """Takes what a vision model takes."""
+
+            @classmethod
+            def match(cls, config: dict[str, Any]) -> bool:
+                return config["model_type"] == "other"
+
+        with pytest.raises(
+            PluginError, match=r"OtherVL, .* makes a OtherVL, which is no .*VisionModel"
+        ):
+            load_vl_model(tmp_path)
 
 
 # Behind asyncio
@@ -364,15 +387,6 @@ async def test_shutting_down_ends_what_waits_for_images(asynchronous: AsyncEngin
     gate.opened.set()
 
 
-def test_an_enormous_image_is_refused_by_a_running_engine(model: VisionModel) -> None:
-    began = time.monotonic()
-    with pytest.raises(InvalidRequest, match="144000000 pixels"):
-        model.engine.generate([chat(url_part(data_url(flat_png(12000, 12000))))], GREEDY)
-    with pytest.raises(InvalidRequest, match="100000000 pixels"):
-        model.engine.generate(
-            [chat({"type": "image", "image": Image.new("1", (10000, 10000))})], GREEDY
-        )
-    assert time.monotonic() - began < 10
 def test_closing_the_engine_ends_whoever_waits_for_images(vision_checkpoint: Path) -> None:
     engine = Engine.from_pretrained(vision_checkpoint, dtype="float32")
     media = engine.multimodal
@@ -393,3 +407,12 @@ def test_closing_the_engine_ends_whoever_waits_for_images(vision_checkpoint: Pat
                 answer.result(60)
 
 
+def test_an_enormous_image_is_refused_by_a_running_engine(model: VisionModel) -> None:
+    began = time.monotonic()
+    with pytest.raises(InvalidRequest, match="144000000 pixels"):
+        model.engine.generate([chat(url_part(data_url(flat_png(12000, 12000))))], GREEDY)
+    with pytest.raises(InvalidRequest, match="100000000 pixels"):
+        model.engine.generate(
+            [chat({"type": "image", "image": Image.new("1", (10000, 10000))})], GREEDY
+        )
+    assert time.monotonic() - began < 10
