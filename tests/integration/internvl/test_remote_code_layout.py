@@ -14,6 +14,7 @@ import torch
 from checkpoints import rewrite_config
 from modcore.engine import Engine, SamplingParams
 from modcore.errors import CheckpointError, ModelNotServed
+from modcore.vision import load_vl_model
 from modcore.vision.base import VisionModel
 from vision_checkpoints import (
     hf_inputs,
@@ -189,6 +190,19 @@ def test_chat_template_for_text_alone_is_given_images_as_text(remote: Path, temp
         f"<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n{image}{image}what?<|im_end|>\n"
         "<|im_start|>assistant\na fox<|im_end|>\n<|im_start|>assistant\n"
     )
+
+
+def test_tokens_around_images_are_plain_text_when_they_are_no_special_tokens(remote: Path) -> None:
+    (remote / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    file = remote / "tokenizer.json"
+    values = json.loads(file.read_text())
+    for token in values["added_tokens"]:
+        token["special"] = token["content"] not in ("<img>", "</img>")
+    file.write_text(json.dumps(values))
+    model = load_vl_model(remote)
+    start = model.tokenizer.fast.convert_tokens_to_ids("<img>")
+    ids = model.preprocess([user_message("<img> </img>", IMAGES[0])]).input_ids
+    assert ids.count(start) == 1
 
 
 @pytest.mark.parametrize("name", ["phi3-chat", None, 7, ["internvl2_5"]])

@@ -45,8 +45,11 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, prompt_format: PromptFormat) -> None:
         self._tokenizer, self._format = tokenizer, prompt_format
         self._token = _token_id(tokenizer, prompt_format.token)
-        own = {prompt_format.placeholder, prompt_format.token}
-        self._special = SpecialTokens(tokenizer, own)
+        added = tokenizer.fast.get_added_vocab()
+        around = {token for token in added if token in prompt_format.text}
+        self._special = SpecialTokens(
+            tokenizer, around | {prompt_format.placeholder, prompt_format.token}
+        )
 
     def render(
         self,
