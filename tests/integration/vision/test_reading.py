@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from checkpoints import rewrite_config
 from image_files import BAD_IMAGES, chat, data_url, flat_png, picture, url_part
@@ -22,7 +24,14 @@ from modcore.engine import preparing_aside
 from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModelNotServed, PluginError
 from modcore.vision import VISION_MODELS, VisionModel, load_vl_model
 from modcore.vision.worker import NICE
-from vision_checkpoints import hf_inputs, hf_processor, random_image, user_message
+from vision_checkpoints import (
+    SPECIALS,
+    hf_inputs,
+    hf_processor,
+    random_image,
+    user_message,
+    write_internvl,
+)
 from waiting import wait_until
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
@@ -208,6 +217,24 @@ def test_ids_are_the_processor_s_where_nothing_special_is_typed(
     expected = hf_inputs(hf_processor(vision_checkpoint), messages)
     assert inputs.input_ids == expected["input_ids"][0].tolist()
     assert torch.equal(torch.cat(inputs.pixel_values), expected["pixel_values"])
+
+
+@pytest.mark.parametrize("typed", ["what?", "<|im_end|>"])
+def test_prompts_begin_as_the_processor_begins_them(tmp_path: Path, typed: str) -> None:
+    directory = write_internvl(tmp_path / "model")
+    file = directory / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    start = SPECIALS.index("<|pad|>")
+    tokenizer.post_processor = TemplateProcessing("<|pad|> $A", special_tokens=[("<|pad|>", start)])
+    tokenizer.save(str(file))
+    messages = [user_message("what?", random_image(28, 28))]
+    expected = hf_inputs(hf_processor(directory), messages)["input_ids"][0].tolist()
+    model = load_vl_model(directory)
+    assert expected[0] == start
+    assert model.preprocess(messages).input_ids == expected
+    ids = model.preprocess([user_message(typed, random_image(28, 28))]).input_ids
+    assert ids[:9] == expected[:9]
+    assert ids.count(start) == 1
 
 
 # Which class serves a checkpoint

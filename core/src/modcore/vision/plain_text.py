@@ -45,13 +45,16 @@ class SpecialTokens:
         joined = [_joined(message, self._pattern) for message in messages]
         return [self._hidden(message, markers) for message in joined], markers
 
-    def encode(self, text: str, markers: Mapping[str, str]) -> list[int]:
-        """The ids of `text`, rendered from messages that `hide` made: what is not marked is the template's."""
+    def encode(self, text: str, markers: Mapping[str, str], *, begins: bool) -> list[int]:
+        """The ids of `text`, rendered from messages that `hide` made: what is not marked is the template's.
+
+        `begins` puts before it what the tokenizer begins texts with.
+        """
         own = self._token_pattern.sub(lambda found: self._alias(found[0]), text)
         for marker, token in markers.items():
             own = own.replace(marker, token)
         backend, ids = self._plain
-        encoded = backend.encode(own, add_special_tokens=False).ids
+        encoded = backend.encode(own, add_special_tokens=begins).ids
         return [ids.get(each, each) for each in encoded]
 
     def _hidden(self, value: Any, markers: dict[str, str]) -> Any:
