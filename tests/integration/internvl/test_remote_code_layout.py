@@ -14,6 +14,7 @@ import torch
 from checkpoints import rewrite_config
 from modcore.engine import Engine, SamplingParams
 from modcore.errors import CheckpointError, ModelNotServed
+from modcore.vision import load_vl_model
 from modcore.vision.base import VisionModel
 from vision_checkpoints import (
     hf_inputs,
@@ -191,7 +192,20 @@ def test_chat_template_for_text_alone_is_given_images_as_text(remote: Path, temp
     )
 
 
-@pytest.mark.parametrize("name", ["phi3-chat", None, 7])
+def test_tokens_around_images_are_plain_text_when_they_are_no_special_tokens(remote: Path) -> None:
+    (remote / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    file = remote / "tokenizer.json"
+    values = json.loads(file.read_text())
+    for token in values["added_tokens"]:
+        token["special"] = token["content"] not in ("<img>", "</img>")
+    file.write_text(json.dumps(values))
+    model = load_vl_model(remote)
+    start = model.tokenizer.fast.convert_tokens_to_ids("<img>")
+    ids = model.preprocess([user_message("<img> </img>", IMAGES[0])]).input_ids
+    assert ids.count(start) == 1
+
+
+@pytest.mark.parametrize("name", ["phi3-chat", None, 7, ["internvl2_5"]])
 def test_unknown_template_is_refused_by_name(tmp_path: Path, name: Any) -> None:
     directory = write_internvl(tmp_path / "model")
     rewrite_as_remote(directory, template="internvl2_5")

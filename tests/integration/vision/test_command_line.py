@@ -13,7 +13,7 @@ import pytest
 
 from image_files import animation, encoded, flat_png, picture
 from modcore import SamplingParams
-from modcore.cli.images import conversation
+from modcore.cli.images import conversation, verify_files
 from modcore.errors import InvalidRequest
 from modcore.vision import VisionModel
 from vision_checkpoints import random_image
@@ -96,6 +96,11 @@ def test_a_file_that_is_not_there_is_refused_before_anything_is_loaded(tmp_path:
     done = generate(tmp_path, "--prompt", "?", "--image", str(tmp_path / "none.png"))
     assert done.returncode == 2
     assert "error: --image: there is no file" in done.stderr
+
+
+def test_a_path_that_cannot_be_one_is_refused_in_a_sentence() -> None:
+    with pytest.raises(InvalidRequest, match="File name too long; check the path"):
+        verify_files(["a" * 5000])
 
 
 def test_an_image_to_a_text_model_is_refused(text_checkpoint: Path, files: list[str]) -> None:

@@ -7,21 +7,32 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from checkpoints import rewrite_config
 from image_files import BAD_IMAGES, chat, data_url, flat_png, picture, url_part
 from modcore import AsyncEngine, Engine, SamplingParams
 from modcore.engine import preparing_aside
-from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModelNotServed
+from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModelNotServed, PluginError
 from modcore.vision import VISION_MODELS, VisionModel, load_vl_model
 from modcore.vision.worker import NICE
-from vision_checkpoints import hf_inputs, hf_processor, random_image, user_message
+from vision_checkpoints import (
+    SPECIALS,
+    hf_inputs,
+    hf_processor,
+    random_image,
+    user_message,
+    write_internvl,
+)
+from waiting import wait_until
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
 
@@ -179,6 +190,20 @@ def test_what_a_user_types_is_no_special_token(model: VisionModel, vision_checkp
     assert evil in fast.decode(ids)
 
 
+@pytest.mark.parametrize(
+    "texts", [("<|im", "_e", "nd|>"), ("<IM", "", "G_CONTEXT>"), tuple("<img><|im_end|>")], ids=str
+)
+def test_special_tokens_in_pieces_are_plain_text(
+    model: VisionModel, texts: tuple[str, ...]
+) -> None:
+    fast = model.tokenizer.fast
+    special = set(fast.all_special_ids) | {fast.convert_tokens_to_ids("<IMG_CONTEXT>")}
+    ids = model.preprocess(chat(*texts)).input_ids
+    plain = model.preprocess(chat("harmless")).input_ids
+    assert [each for each in ids if each in special] == [each for each in plain if each in special]
+    assert "".join(texts) in fast.decode(ids)
+
+
 def test_ids_are_the_processor_s_where_nothing_special_is_typed(
     model: VisionModel, vision_checkpoint: Path
 ) -> None:
@@ -192,6 +217,24 @@ def test_ids_are_the_processor_s_where_nothing_special_is_typed(
     expected = hf_inputs(hf_processor(vision_checkpoint), messages)
     assert inputs.input_ids == expected["input_ids"][0].tolist()
     assert torch.equal(torch.cat(inputs.pixel_values), expected["pixel_values"])
+
+
+@pytest.mark.parametrize("typed", ["what?", "<|im_end|>"])
+def test_prompts_begin_as_the_processor_begins_them(tmp_path: Path, typed: str) -> None:
+    directory = write_internvl(tmp_path / "model")
+    file = directory / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    start = SPECIALS.index("<|pad|>")
+    tokenizer.post_processor = TemplateProcessing("<|pad|> $A", special_tokens=[("<|pad|>", start)])
+    tokenizer.save(str(file))
+    messages = [user_message("what?", random_image(28, 28))]
+    expected = hf_inputs(hf_processor(directory), messages)["input_ids"][0].tolist()
+    model = load_vl_model(directory)
+    assert expected[0] == start
+    assert model.preprocess(messages).input_ids == expected
+    ids = model.preprocess([user_message(typed, random_image(28, 28))]).input_ids
+    assert ids[:9] == expected[:9]
+    assert ids.count(start) == 1
 
 
 # Which class serves a checkpoint
@@ -238,6 +281,29 @@ def test_checkpoints_that_nobody_matches_are_explained(
 def test_options_that_do_not_exist_are_refused(vision_checkpoint: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"max_tilez is no option .* did you mean max_tiles"):
         load_vl_model(vision_checkpoint, max_tilez=1)
+    with pytest.raises(InvalidRequest, match="kv_tokns is no option"):
+        load_vl_model(vision_checkpoint, with_llm=True, kv_tokns=64)
+    with pytest.raises(InvalidRequest, match="dtype is 'int9'"):
+        load_vl_model(vision_checkpoint, dtype="int9")
+
+
+def test_a_class_that_is_no_vision_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "other"}')
+    with VISION_MODELS.overlay():
+
+        @VISION_MODELS.register_module()
+        class OtherVL:
+            def __init__(self, path: Path, config: dict[str, Any], **options: Any) -> None:
+                """Takes what a vision model takes."""
+
+            @classmethod
+            def match(cls, config: dict[str, Any]) -> bool:
+                return config["model_type"] == "other"
+
+        with pytest.raises(
+            PluginError, match=r"OtherVL, .* makes a OtherVL, which is no .*VisionModel"
+        ):
+            load_vl_model(tmp_path)
 
 
 # Behind asyncio
@@ -346,6 +412,26 @@ async def test_shutting_down_ends_what_waits_for_images(asynchronous: AsyncEngin
     with pytest.raises(EngineClosed, match="shut down"):
         await asyncio.wait_for(pending, 30)
     gate.opened.set()
+
+
+def test_closing_the_engine_ends_whoever_waits_for_images(vision_checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(vision_checkpoint, dtype="float32")
+    media = engine.multimodal
+    assert media
+    gate = Gate(media)
+    with ThreadPoolExecutor(3) as callers:
+        answers = [callers.submit(engine.generate, shown(seed), GREEDY) for seed in range(3)]
+        wait_until(lambda: media.stats().waiting == 3 and gate.entered == 1, 60)
+        closing = threading.Thread(target=engine.close)
+        closing.start()
+        wait_until(
+            lambda: sum(each.done() for each in answers) == 2, 60
+        )  # whose images had not begun
+        gate.opened.set()
+        closing.join(60)
+        for answer in answers:
+            with pytest.raises(EngineClosed):
+                answer.result(60)
 
 
 def test_an_enormous_image_is_refused_by_a_running_engine(model: VisionModel) -> None:

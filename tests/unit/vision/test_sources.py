@@ -76,6 +76,8 @@ def test_paths_are_files_and_urls_are_never_paths(tmp_path: Path) -> None:
         see(url_part(str(file)))
     with pytest.raises(BadImage, match="there is no file"):
         see({"type": "image", "image": tmp_path / "none.png"})
+    with pytest.raises(BadImage, match="File name too long"):
+        see({"type": "image", "image": "a" * 5000})
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(BadImage, match="there is no file"):
         see({"type": "image", "image": tmp_path / "pipe"})
@@ -116,7 +118,7 @@ def test_digests_tell_images_apart() -> None:
         (url_part("data:,", detail=3), "detail is 3"),
         ({"type": "video"}, "of the type 'video'"),
         ({"text": "a"}, "of the type None"),
-        ({"type": "text", "text": 3}, "of the type 'text'"),
+        ({"type": "text", "text": 3}, "holds the text 3, which is none"),
         ("a", "of the type 'a'"),
     ],
 )  # fmt: skip

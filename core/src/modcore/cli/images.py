@@ -37,7 +37,13 @@ def conversation(prompt: str, images: Sequence[str]) -> list[dict[str, Any]]:
 def verify_files(images: Sequence[str]) -> None:
     """Raise InvalidRequest for a path at which there is no file, before anything is loaded."""
     for image in images:
-        if not Path(image).is_file():
+        try:
+            is_file = Path(image).is_file()
+        except OSError as error:  # a name that is too long, a directory that is closed
+            raise InvalidRequest(
+                f"{image:.80} cannot be read: {error.strerror}; check the path.", param="image"
+            ) from None
+        if not is_file:
             raise InvalidRequest(f"there is no file {image}; check the path.", param="image")
 
 

@@ -13,8 +13,7 @@ from modcore.errors import InvalidRequest, ModelNotServed, PluginError
 from modcore.plugins import BuildOptions, ModelMatch, plugin_manager
 from modcore.plugins.discovery import VISION_MODELS
 from modcore.plugins.matching import explain
-
-DTYPES = ("auto", "float32", "bfloat16")
+from modcore.plugins.records import DTYPES
 
 
 def build_model(options: BuildOptions) -> tuple[TpPartBaseModel, MultimodalModel | None]:

@@ -50,6 +50,10 @@ class ModelPart:
     prefixes: Mapping[str, str]
 
 
+#: What models compute in; ``auto`` is what their tensors are stored in.
+DTYPES = ("auto", "float32", "bfloat16")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """How a model is to be built.

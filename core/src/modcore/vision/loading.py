@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from modcore.checkpoint import checkpoint_directory, read_config
 from modcore.engine import Engine
-from modcore.errors import ModcoreError, ModelNotServed
+from modcore.errors import ModcoreError, ModelNotServed, PluginError
 from modcore.plugins import plugin_manager
 from modcore.plugins.matching import explain
 from modcore.vision.base import VisionModel
@@ -25,21 +26,28 @@ def load_vl_model(path: str | Path, with_llm: bool = False, **options: Any) -> V
     `Engine.from_pretrained`.
 
     Raises ModelNotServed when no registered class matches its config, or several do; CheckpointError
-    when it cannot be used; InvalidRequest for a wrong option.
+    when it cannot be used; PluginError for a class that is no VisionModel; InvalidRequest for a wrong option.
     """
     directory = checkpoint_directory(path)
     config = read_config(directory)
     name = _only_match(directory, config)
-    names = {field.name for field in fields(VisionOptions)}
-    vision = {key: value for key, value in options.items() if key in names or not with_llm}
-    model = VISION_MODELS.lookup(name)(directory, config, **vision)
-    assert isinstance(model, VisionModel)
+    engines = _ENGINE_OPTIONS if with_llm else frozenset()
+    own = {key: value for key, value in options.items() if key not in engines - _VISION_OPTIONS}
+    model = VISION_MODELS.lookup(name)(directory, config, **own)
+    if not isinstance(model, VisionModel):
+        raise PluginError(
+            f"{_describe(name)} makes a {type(model).__name__}, which is no modcore.vision.VisionModel; "
+            "derive the class from it."
+        )
     if with_llm:
-        others = {key: value for key, value in options.items() if key not in names}
-        dtype = {"dtype": options["dtype"]} if "dtype" in options else {}
-        model.engine = Engine.around(model, directory, **others, **dtype)
+        others = {key: value for key, value in options.items() if key in engines}
+        model.engine = Engine.around(model, directory, **others)
     model.build_preprocessor()
     return model
+
+
+_VISION_OPTIONS = frozenset(field.name for field in fields(VisionOptions))
+_ENGINE_OPTIONS = frozenset(signature(Engine.from_pretrained).parameters) - {"path", "vision"}
 
 
 def _only_match(directory: Path, config: Mapping[str, Any]) -> str:

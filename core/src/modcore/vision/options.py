@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from modcore.errors import InvalidRequest
+from modcore.plugins.records import DTYPES
 
 #: Pillow warns of images that are larger, and refuses twice as many pixels.
 MOST_PIXELS = 89_478_485
@@ -47,6 +48,10 @@ class VisionOptions:
 def _checked(name: str, value: Any) -> Any:
     if name == "allow_media_domain":
         return _domains(value)
+    if name == "dtype" and value not in DTYPES:
+        raise InvalidRequest(
+            f"dtype is {value!r}; it has to be one of {', '.join(DTYPES)}.", param="dtype"
+        )
     least, most = _BOUNDS.get(name, (0, None))
     if name not in _BOUNDS or (value is None and name in _OPTIONAL):
         return value

@@ -60,8 +60,8 @@ def _content(content: Any, images: list[ImagePart]) -> Any:
 
 def _part(part: Any, images: list[ImagePart]) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, Mapping) else part
-    if kind == "text" and isinstance(part.get("text"), str):
-        return dict(part)
+    if kind == "text":
+        return _text(part)
     if kind == "image_url":
         images.append(_from_url(part.get("image_url"), part))
     elif kind == "image":
@@ -72,6 +72,15 @@ def _part(part: Any, images: list[ImagePart]) -> dict[str, Any]:
             param="messages",
         )
     return {"type": "image"}
+
+
+def _text(part: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(part.get("text"), str):
+        raise InvalidRequest(
+            f"A part of a message holds the text {part.get('text')!r:.80}, which is none; give it a str.",
+            param="messages",
+        )
+    return dict(part)
 
 
 def _from_url(value: Any, part: Mapping[str, Any]) -> ImagePart:

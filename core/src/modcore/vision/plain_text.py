@@ -8,6 +8,7 @@ which special tokens are plain text, but aliases of them, put where the template
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import secrets
 import threading
@@ -44,13 +45,16 @@ class SpecialTokens:
         joined = [_joined(message, self._pattern) for message in messages]
         return [self._hidden(message, markers) for message in joined], markers
 
-    def encode(self, text: str, markers: Mapping[str, str]) -> list[int]:
-        """The ids of `text`, rendered from messages that `hide` made: what is not marked is the template's."""
+    def encode(self, text: str, markers: Mapping[str, str], *, begins: bool) -> list[int]:
+        """The ids of `text`, rendered from messages that `hide` made: what is not marked is the template's.
+
+        `begins` puts before it what the tokenizer begins texts with.
+        """
         own = self._token_pattern.sub(lambda found: self._alias(found[0]), text)
         for marker, token in markers.items():
             own = own.replace(marker, token)
         backend, ids = self._plain
-        encoded = backend.encode(own, add_special_tokens=False).ids
+        encoded = backend.encode(own, add_special_tokens=begins).ids
         return [ids.get(each, each) for each in encoded]
 
     def _hidden(self, value: Any, markers: dict[str, str]) -> Any:
@@ -112,12 +116,14 @@ def _joined(message: Mapping[str, Any], pattern: re.Pattern[str]) -> dict[str, A
     if not isinstance(content, list):
         return dict(message)
     parts: list[dict[str, Any]] = []
-    for part in content:
-        last = parts[-1] if parts else {}
-        if last.get("type") == part.get("type") == "text":
-            texts = last["text"], part["text"]
-            if len(pattern.findall("".join(texts))) > sum(len(pattern.findall(t)) for t in texts):
-                parts[-1] = {**last, "text": "".join(texts)}
-                continue
-        parts.append(part)
+    for is_text, group in itertools.groupby(content, lambda part: part["type"] == "text"):
+        run = list(group)
+        parts += _one_text(run, pattern) if is_text else run
     return {**message, "content": parts}
+
+
+def _one_text(texts: list[dict[str, Any]], pattern: re.Pattern[str]) -> list[dict[str, Any]]:
+    """`texts`, or one that is all of them where that holds other special tokens than they do."""
+    whole = "".join(part["text"] for part in texts)
+    apart = [token for part in texts for token in pattern.findall(part["text"])]
+    return texts if pattern.findall(whole) == apart else [{**texts[-1], "text": whole}]

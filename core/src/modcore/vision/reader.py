@@ -6,11 +6,12 @@ are the worker's; an image that is being read for somebody is not read again for
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -164,10 +165,8 @@ def _results(
 ) -> list[torch.Tensor]:
     results = []
     for place, future in enumerate(futures):
-        while not wait([future], _ASKED_EVERY).done:
-            if not is_wanted():
-                raise EngineClosed("Nobody waits for the answer any more.")
         try:
+            _wait(future, is_wanted)
             results.append(future.result())
         except CancelledError:
             raise EngineClosed("The engine has been closed; make a new one.") from None
@@ -178,3 +177,16 @@ def _results(
         except Exception as error:
             raise StepFailed(f"Reading an image failed: {type(error).__name__}: {error}") from error
     return results
+
+
+def _wait(future: Future[torch.Tensor], is_wanted: Callable[[], bool]) -> None:
+    """Wait for the end of `future`; raises CancelledError for one that was dropped.
+
+    `concurrent.futures.wait` would never see that end: a pool that is shut down tells nobody of it.
+    """
+    while True:
+        with contextlib.suppress(TimeoutError):
+            future.exception(_ASKED_EVERY)
+            return
+        if not is_wanted():
+            raise EngineClosed("Nobody waits for the answer any more.")

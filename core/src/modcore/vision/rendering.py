@@ -45,8 +45,11 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, prompt_format: PromptFormat) -> None:
         self._tokenizer, self._format = tokenizer, prompt_format
         self._token = _token_id(tokenizer, prompt_format.token)
-        own = {prompt_format.placeholder, prompt_format.token}
-        self._special = SpecialTokens(tokenizer, own)
+        added = tokenizer.fast.get_added_vocab()
+        around = {token for token in added if token in prompt_format.text}
+        self._special = SpecialTokens(
+            tokenizer, around | {prompt_format.placeholder, prompt_format.token}
+        )
 
     def render(
         self,
@@ -69,14 +72,18 @@ class Renderer:
                 param="messages",
             )
         self._tokenizer.verify(text, most_tokens)
-        text = text.replace(self._format.placeholder, self._format.text)
-        ids = (
-            self._special.encode(text, markers)
-            if markers
-            else self._tokenizer.encode_rendered(text)
-        )
+        ids = self._encode(text.replace(self._format.placeholder, self._format.text), markers)
         _verify_room(len(ids), counts, most_tokens)
         return widen(ids, self._token, counts)
+
+    def _encode(self, text: str, markers: Mapping[str, str]) -> list[int]:
+        """The ids of `text`, begun as the tokenizer begins texts, once: as transformers' processors do."""
+        fast = self._tokenizer.fast
+        is_begun = bool(fast.bos_token) and text.startswith(fast.bos_token)
+        if markers:
+            return self._special.encode(text, markers, begins=not is_begun)
+        ids: list[int] = fast(text, add_special_tokens=not is_begun)["input_ids"]
+        return ids
 
 
 def widen(ids: Sequence[int], token: int, counts: Sequence[int]) -> RenderedPrompt:

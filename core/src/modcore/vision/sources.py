@@ -118,9 +118,9 @@ def _see_image(image: Image, options: VisionOptions) -> SeenImage:
 
 
 def _read_file(file: Path, options: VisionOptions) -> bytes:
-    if not file.is_file():  # a device may never end
-        raise BadImage(f"is to be read from {file}, where there is no file; check the path.")
     try:
+        if not file.is_file():  # a device may never end
+            raise BadImage(f"is to be read from {file}, where there is no file; check the path.")
         with file.open("rb") as stream:
             verify_length(file.stat().st_size, options)
             data = stream.read(options.max_image_bytes + 1)

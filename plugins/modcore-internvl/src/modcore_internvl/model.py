@@ -149,12 +149,12 @@ class InternVLChatModel(InternVL):
     def _read_format(self) -> PromptFormat:
         """The tokens are fixed; without a chat template, the one that ``template`` names is used."""
         name = self.config.get("template")
-        if not self.tokenizer.fast.chat_template and name not in TEMPLATES:
+        template = TEMPLATES.get(name) if isinstance(name, str) else None
+        if not self.tokenizer.fast.chat_template and template is None:
             raise CheckpointError(
-                f"{self.path} has no chat template, and the template {name!r} that its config.json names is "
+                f"{self.path} has no chat template, and the template {name!r:.80} that its config.json names is "
                 f"not known; known are {', '.join(TEMPLATES)}. Put a chat_template.jinja beside it."
             )
-        template = TEMPLATES.get(name) if isinstance(name, str) else None
         return _format(template=template)
 
 
