@@ -21,7 +21,14 @@ from checkpoints import rewrite_config
 from image_files import BAD_IMAGES, chat, data_url, flat_png, picture, url_part
 from modcore import AsyncEngine, Engine, SamplingParams
 from modcore.engine import preparing_aside
-from modcore.errors import EngineBusy, EngineClosed, InvalidRequest, ModelNotServed, PluginError
+from modcore.errors import (
+    EngineBusy,
+    EngineClosed,
+    InvalidRequest,
+    ModelNotServed,
+    PluginError,
+    StepFailed,
+)
 from modcore.vision import VISION_MODELS, VisionModel, load_vl_model
 from modcore.vision.worker import NICE
 from vision_checkpoints import (
@@ -443,3 +450,15 @@ def test_an_enormous_image_is_refused_by_a_running_engine(model: VisionModel) ->
             [chat({"type": "image", "image": Image.new("1", (10000, 10000))})], GREEDY
         )
     assert time.monotonic() - began < 10
+
+
+async def test_features_of_another_shape_name_the_model_and_are_not_kept(
+    asynchronous: AsyncEngine,
+) -> None:
+    model: Any = asynchronous.engine.multimodal
+    right = model.forward
+    model.forward = lambda pixels: [features[:-1] for features in right(pixels)]
+    with pytest.raises(StepFailed, match="update the package"):
+        await answered(asynchronous, shown(77))
+    model.forward = right
+    assert await answered(asynchronous, shown(77))

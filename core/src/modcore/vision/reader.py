@@ -140,6 +140,7 @@ class FeatureReader:
         try:
             pixels = prepared.pixels(self._model, place)
             [features] = self._model.forward([pixels])
+            _verify(features, prepared.sizes[place].tokens, type(self._model).__name__)
             self._cache.put(key, features)
             return features
         finally:
@@ -147,6 +148,14 @@ class FeatureReader:
                 self._running.pop(key, None)
                 self._tiles += prepared.sizes[place].tiles
                 self._seconds += time.monotonic() - started
+
+
+def _verify(features: torch.Tensor, tokens: int, model: str) -> None:
+    if features.dim() != 2 or len(features) != tokens:
+        raise StepFailed(
+            f"{model} made features of shape {list(features.shape)} of an image that it measured as "
+            f"{tokens} tokens; update the package that brings it."
+        )
 
 
 def _key(image: SeenImage, part: ImagePart) -> bytes:
