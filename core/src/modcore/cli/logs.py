@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the last lines, and with --follow what comes, until Ctrl-C."""
     from modcore.deploy.inventory import Inventory
-    from modcore.deploy.log_sources import follow, last, log_sources
+    from modcore.deploy.log_sources import Following, last, log_sources
     from modcore.gateway.instance import verify_service_name
 
     name = verify_service_name(args.name)
@@ -46,9 +46,11 @@ def run(args: argparse.Namespace) -> int:
         raise inventory.unknown(name)
     if args.replica is not None:
         sources = _of_replica(name, sources, args.replica)
-    _print(args, last(sources, args.lines))
-    if args.follow:
-        _print(args, follow(sources))
+    following = Following(sources) if args.follow else None  # before the last lines: none is missed
+    shown = last(sources, args.lines)
+    _print(args, shown)
+    if following is not None:
+        _print(args, following.lines(shown))
     return 0
 
 

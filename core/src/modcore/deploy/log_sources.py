@@ -51,15 +51,25 @@ def last(sources: Sequence[LogSource], count: int) -> list[tuple[str, str]]:
     return lines[-count:] if count else []
 
 
-def follow(sources: Sequence[LogSource]) -> Iterator[tuple[str, str]]:
-    """What is printed from now on, for ever."""
-    readers = [(source.label, source.new()) for source in sources]
-    for _, reader in readers:
-        next(reader)
-    while True:
-        for label, reader in readers:
-            yield from ((label, line) for line in next(reader))
-        time.sleep(max(source.pause for source in sources))
+class Following:
+    """What `sources` print from the moment when this is made."""
+
+    def __init__(self, sources: Sequence[LogSource]) -> None:
+        self._readers = [(source.label, source.new()) for source in sources]
+        self._pause = max(source.pause for source in sources)
+        for _, reader in self._readers:
+            next(reader)
+
+    def lines(self, shown: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """Each line, for ever; what has come since that moment and is among `shown` is left out."""
+        known = set(shown)
+        while True:
+            for label, reader in self._readers:
+                yield from (
+                    line for line in ((label, each) for each in next(reader)) if line not in known
+                )
+            known = set()
+            time.sleep(self._pause)
 
 
 def _file(label: str, replica: int, path: Path) -> LogSource:
