@@ -58,7 +58,7 @@ def restarted_empty(server: RedisServer) -> None:
 
 def hung_for_four_seconds(server: RedisServer) -> None:
     server.suspend()
-    time.sleep(4)
+    time.sleep(4)  # the fault itself
     server.resume()
 
 

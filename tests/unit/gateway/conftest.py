@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from gateways import TroubledGateway
+from modcore.gateway.memory import MemoryGateway, MemoryStore
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +18,15 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(f"MODCORE_{name}", raising=False)
     monkeypatch.setenv("MODCORE_STATE_DIR", str(tmp_path / "state"))
     return tmp_path / "state"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def gateway(store: MemoryStore) -> Iterator[TroubledGateway]:
+    gateway = TroubledGateway(MemoryGateway("memory://", store))
+    yield gateway
+    gateway.answers.set()

@@ -21,7 +21,7 @@ from modcore.errors import ServiceError
 from modcore.gateway.base import Gateway, GatewayError
 from modcore.gateway.directory import Directory, shared_directory
 from modcore.gateway.instance import Instance
-from modcore.gateway.memory import MemoryGateway, MemoryStore
+from modcore.gateway.memory import MemoryStore
 from modcore.gateway.preservation import Doubts
 from modcore.gateway.probe import AT_ONCE, answering
 from modcore.gateway.reading import Known
@@ -30,18 +30,6 @@ from modcore.gateway.snapshot_file import SnapshotFile
 from modcore.gateway.sqlite import SqliteGateway
 
 Opened = Callable[..., Directory]
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def gateway(store: MemoryStore) -> Iterator[TroubledGateway]:
-    gateway = TroubledGateway(MemoryGateway("memory://", store))
-    yield gateway
-    gateway.answers.set()
 
 
 @pytest.fixture

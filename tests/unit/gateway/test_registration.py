@@ -14,23 +14,11 @@ import pytest
 from gateways import KEY, OTHER_KEY, TroubledGateway, instance, until
 from modcore.gateway.base import Entry, GatewayError
 from modcore.gateway.instance import read_entry
-from modcore.gateway.memory import MemoryGateway, MemoryStore
+from modcore.gateway.memory import MemoryStore
 from modcore.gateway.registration import Registration
 from modcore.gateway.sqlite import SqliteGateway
 
 TTL = 0.6  # seconds: a heartbeat every 0.2
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def gateway(store: MemoryStore) -> Iterator[TroubledGateway]:
-    gateway = TroubledGateway(MemoryGateway("memory://", store))
-    yield gateway
-    gateway.answers.set()
 
 
 @pytest.fixture

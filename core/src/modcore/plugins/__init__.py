@@ -14,6 +14,7 @@ from modcore.plugins.verdicts import list_plugins
 if TYPE_CHECKING:
     from modcore.plugins.hookspecs import hookimpl, hookspec
     from modcore.plugins.manager import PluginManager, plugin_manager
+    from modcore.plugins.model_types import match_model_type
     from modcore.plugins.records import (
         BuildOptions,
         Launcher,
@@ -33,6 +34,7 @@ _HOMES = {
     "Resources": "records",
     "Service": "records",
     "ServiceSpec": "records",
+    "match_model_type": "model_types",
     "hookimpl": "hookspecs",
     "hookspec": "hookspecs",
     "plugin_manager": "manager",
@@ -52,6 +54,7 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "list_plugins",
+    "match_model_type",
     "plugin_manager",
 ]
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modcore.plugins import ModelMatch, hookimpl
+from modcore.plugins import ModelMatch, hookimpl, match_model_type
 
 
 @hookimpl
 def modcore_match_model(config: Mapping[str, Any]) -> ModelMatch | None:
     """Serve a config without architectures by its model type."""
-    if config.get("model_type") != "bloom" or config.get("architectures"):
-        return None
-    return ModelMatch("BloomForCausalLM", "config.json names the model type bloom", "model_type")
+    return match_model_type(config, {"bloom": "BloomForCausalLM"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modcore.plugins import ModelMatch, hookimpl
+from modcore.plugins import ModelMatch, hookimpl, match_model_type
 
 MODEL_TYPES = {
     "llama": "LlamaForCausalLM",
@@ -18,8 +18,4 @@ MODEL_TYPES = {
 @hookimpl
 def modcore_match_model(config: Mapping[str, Any]) -> ModelMatch | None:
     """Serve a config without architectures (a text part inside another model) by its model type."""
-    model_type = config.get("model_type")
-    architecture = MODEL_TYPES.get(model_type) if isinstance(model_type, str) else None
-    if architecture is None or config.get("architectures"):
-        return None
-    return ModelMatch(architecture, f"config.json names the model type {model_type}", "model_type")
+    return match_model_type(config, MODEL_TYPES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import sys
 import threading
@@ -20,6 +21,8 @@ from modcore.deploy.log_files import last_lines, log_path
 from modcore.deploy.supervision import FIRST_PAUSE, LONGEST_PAUSE
 from modcore.plugins import Service, ServiceSpec
 from modcore_ray.listening import on_reachable_address
+
+_log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.1
 #: How long one whose service has ended can still be asked for the exit code; its resources are free then.
@@ -98,9 +101,10 @@ class ServiceActor:
         for attempt in itertools.count():
             try:
                 return LocalLauncher(self._payload).launch(self._spec)
-            except Exception:
+            except Exception as error:
                 if not _was_restarted() or attempt >= self._spec.restarts:
                     raise
+                _log.warning("%s did not start again: %s", self._spec.name, error)
             time.sleep(min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE))
         raise AssertionError("unreachable")
 
