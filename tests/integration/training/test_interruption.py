@@ -67,7 +67,7 @@ def test_a_killed_training_is_gone_on_with(
     script = CHILD.replace("METHODS", repr(METHODS))
     child = subprocess.Popen([sys.executable, "-c", script, base, target, rows, kind])
     try:
-        wait_for(target / "checkpoint-5" / "trainer_state.json", child)
+        wait_for_json(target / "checkpoint-5" / "trainer_state.json", child)
         os.kill(child.pid, signal.SIGKILL)
     finally:
         child.kill()
@@ -157,9 +157,18 @@ def test_only_checkpoints_made_of_plain_values_are_gone_on_with(
     assert all(loads)
 
 
-def wait_for(file: Path, child: subprocess.Popen[bytes]) -> None:
+def wait_for_json(file: Path, child: subprocess.Popen[bytes]) -> None:
+    """Wait until the child has written `file` to its end: one that is there may still be half empty."""
     deadline = time.monotonic() + 60
-    while not file.exists():
+    while not is_json(file):
         assert child.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
