@@ -105,6 +105,14 @@ class TestLife:
         assert gateway.heartbeat(entry(), LONG) is False
         assert ids(gateway) == []
 
+    def test_who_is_not_listed_any_more_cannot_be_kept(self, gateway: Gateway) -> None:
+        for _ in range(20):
+            gateway.register(entry(), 0.02)
+            deadline = time.monotonic() + 5
+            while gateway.resolve():  # without a pause: what is sought is a gap of a millisecond
+                assert time.monotonic() < deadline
+            assert gateway.heartbeat(entry(), LONG) is False
+
     def test_a_zombie_cannot_keep_its_successor(self, gateway: Gateway) -> None:
         gateway.register(entry(epoch="old"), LONG)
         gateway.register(entry(epoch="new"), SHORT)

@@ -9,6 +9,11 @@ local function now()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- A key lives through the millisecond of its expiry; an id in `live` is gone in it, so its holder must be, too.
+local function expire(holder, ends)
+  redis.call('PEXPIREAT', holder, ends - 1)
+end
+
 -- The names are ours: what is of another type gives way, or nobody could register any more.
 local function claim(key, kind)
   local found = redis.call('TYPE', key).ok

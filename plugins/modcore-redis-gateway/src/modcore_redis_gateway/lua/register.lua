@@ -4,7 +4,7 @@ claim(live, 'zset')
 sweep()
 redis.call('DEL', holder)
 redis.call('HSET', holder, 'service', ARGV[3], 'epoch', ARGV[4], 'document', ARGV[5])
-redis.call('PEXPIREAT', holder, ends)
+expire(holder, ends)
 redis.call('ZADD', live, ends, id)
 announce('up', id)
 return 1
