@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+import socket
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -103,6 +105,56 @@ def test_dripping_request_is_cut_off_although_it_goes_on() -> None:
         assert b" 408 " in got[:20]
 
 
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+OFFERING = {
+    "length": HEAD + OFFER + b'content-length: 12\r\n\r\n{"args":[1]}',
+    "chunks": HEAD + OFFER + b'transfer-encoding: chunked\r\n\r\n4\r\n{"ar\r\n8\r\ngs":[1]}\r\n0\r\n\r\n',
+}
+
+
+@pytest.mark.parametrize("request_bytes", OFFERING.values(), ids=OFFERING)
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_offer_of_http2_is_declined_and_the_body_is_read(
+    same: ServiceProcess, request_bytes: bytes, step: int
+) -> None:
+    pieces = [request_bytes[i : i + step] for i in range(0, len(request_bytes), step)]
+    with same.connect() as caller:
+        for _ in range(2):  # on one connection
+            for piece in pieces:
+                caller.sendall(piece)
+            assert complete_answer(caller).endswith(b'\r\n\r\n{"result":1}')
+        caller.sendall(HEAD.replace(b"POST /call", b"GET /readyz") + OFFER + b"\r\n")
+        assert b" 200 " in complete_answer(caller)[:20]
+
+
+def test_offers_in_one_piece_are_answered_one_after_the_other(same: ServiceProcess) -> None:
+    with same.connect() as caller:
+        caller.sendall(OFFERING["length"] * 3 + HEAD + b'content-length: 12\r\n\r\n{"args":[2]}')
+        for result in b"1112":
+            assert complete_answer(caller).endswith(b'{"result":%c}' % result)
+
+
+def test_thousands_of_offers_end_nothing(same: ServiceProcess) -> None:
+    offer = b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    answer_to(same, offer * 5_000, patience=0.5)
+    assert same(1) == 1
+
+
+def complete_answer(caller: socket.socket) -> bytes:
+    """One answer with a content-length, and nothing of the next."""
+    caller.settimeout(10)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += (got := caller.recv(1))
+        assert got, head
+    [length] = re.findall(rb"content-length: (\d+)", head)
+    body = b""
+    while len(body) < int(length):
+        body += (got := caller.recv(int(length) - len(body)))
+        assert got, (head, body)
+    return head + body
+
+
 def bad_request(dice: random.Random) -> bytes:
     good = HEAD + b"content-length: 14\r\n\r\n" + b'{"args": ["x"]}'[:14]
     kinds: list[Callable[[], bytes]] = [
@@ -118,6 +170,8 @@ def bad_request(dice: random.Random) -> bytes:
         lambda: HEAD + b"content-length: %d\r\ncontent-length: 3\r\n\r\nabc" % dice.randrange(9),
         lambda: HEAD + b"transfer-encoding: chunked\r\n\r\n" + dice.randbytes(20),
         lambda: HEAD.replace(b"/call", dice.choice([b"*", b"http://x:y/", b"/%ff%00", b"//", b"/\xff", b"?"])) + b"\r\n",
+        lambda: _changed(dice, dice.choice(list(OFFERING.values()))),
+        lambda: HEAD + OFFER + _body(dice.randbytes(dice.randrange(200))),
         lambda: HEAD.replace(b"POST", dice.choice([b"CONNECT", b"PATCH", b"G\xc3T", b"OPTIONS", b"TRACE"])) + b"\r\n",
     ]  # fmt: skip
     return dice.choice(kinds)()

@@ -14,6 +14,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from modcore.serve.error_body import error_body
+from modcore.serve.upgrade_offers import DecliningParser
 
 MAX_HEAD_BYTES = 64 * 1024
 REQUEST_SECONDS = 20.0
@@ -26,6 +27,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._parser = DecliningParser(self)
+        self.parser = self._parser  # type: ignore[assignment]
         self._cutter: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
         self._is_open = False  # a request has begun and has not come whole
@@ -87,8 +90,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it is there."""
-        self._is_open = False
-        super().on_message_complete()
+        if not self._parser.is_at_offer():
+            self._is_open = False
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request, and a head that is too large."""
