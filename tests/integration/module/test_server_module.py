@@ -126,6 +126,47 @@ async def test_async_calls_answer(server: modcore.ServerModule) -> None:
     assert await server.acall("echo", 1) == [[1], {}]
 
 
+class Waiting(modcore.ModuleBase):
+    async def forward(self, seconds: float, number: int = 0) -> int:
+        await asyncio.sleep(seconds)
+        return number
+
+
+@pytest.fixture(scope="module")
+def waiting() -> Iterator[modcore.ServerModule]:
+    module = modcore.ServerModule(Waiting(), deadline=30).start()
+    yield module
+    module.stop()
+
+
+async def test_more_calls_at_once_than_a_service_takes_wait_for_a_place(
+    waiting: modcore.ServerModule,
+) -> None:
+    calls = [waiting.acall(0.2, number) for number in range(400)]
+    assert await asyncio.gather(*calls) == list(range(400))
+
+
+def test_more_threads_than_a_service_takes_wait_for_a_place(waiting: modcore.ServerModule) -> None:
+    with ThreadPoolExecutor(200) as pool:
+        calls = [pool.submit(waiting, 0.2, number) for number in range(300)]
+        assert [each.result() for each in calls] == list(range(300))
+
+
+async def test_call_that_gets_no_place_in_its_time_says_so(waiting: modcore.ServerModule) -> None:
+    others = [asyncio.ensure_future(waiting.acall(5)) for _ in range(128)]
+    await asyncio.sleep(1)
+    time_left.allow(0.3)
+    with pytest.raises(
+        DeadlineExceeded, match=r"no instance took the call within 0\.3 s: .* calls"
+    ):
+        await waiting.acall(0)
+    time_left.allow(None)
+    for each in others:
+        each.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    assert await waiting.acall(0, 7) == 7
+
+
 def test_nobody_is_answered_without_the_token(server: modcore.ServerModule) -> None:
     request = urllib.request.Request(
         f"{server.url}/call", b"{}", {"content-type": "application/json"}

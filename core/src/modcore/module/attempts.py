@@ -1,12 +1,14 @@
 """One call that may be tried at several instances: which is next, and when it is enough.
 
 Where a call has not begun (no connection, an instance that drains or is full), it goes elsewhere, whatever the
-module does; one that died without a byte of an answer only when the module is idempotent.
+module does; one that died without a byte of an answer only when the module is idempotent. Where all are full it
+waits for a place: a program may make more calls at once than a service takes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -20,9 +22,15 @@ from modcore.module.remote import DeadlineExceeded, Died, NotBegun
 FIRST_SECONDS = 300.0
 #: Seconds that it waits for one to come back when all have gone.
 AGAIN_SECONDS = 15.0
+#: Seconds that it waits for a place when all are full.
+FULL_SECONDS = 300.0
 #: How often a call may die: what kills the instances that it comes to shall not kill them all.
 MAX_DEATHS = 3
-_PAUSE = 0.02  # seconds before looking again
+_PAUSE, _LONGEST_PAUSE = (
+    0.02,
+    1.0,
+)  # seconds before looking again: for somebody, for a place at most
+_random = random.random
 
 
 class Attempts:
@@ -54,27 +62,28 @@ class Attempts:
         self._tried: tuple[str, ...] = ()
         self._error: ServiceError | None = None
         self._deaths = 0
-        self._patient_until: float | None = None
+        self._waiting_since: float | None = None
+        self._pause = _PAUSE
         self._lease: Lease | None = None
         self.begun = False
 
     @property
     def left(self) -> float | None:
         """Seconds that are left for the call; None without a deadline."""
-        if self._end is None or (self._error is None and self._patient_until is None):
+        if self._end is None or (self._error is None and self._waiting_since is None):
             return self._seconds  # nothing has taken any time yet
         return max(self._end - time.monotonic(), 0.001)
 
     def instance(self) -> Instance:
         """The instance to try now; waits for one where that is of use."""
         while (lease := self._next()) is None:
-            time.sleep(_PAUSE)
+            time.sleep(self._pause)
         return lease.instance
 
     async def ainstance(self) -> Instance:
         """As `instance`, for asyncio."""
         while (lease := self._next()) is None:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(self._pause)
         return lease.instance
 
     def __enter__(self) -> None:
@@ -126,8 +135,17 @@ class Attempts:
             raise DeadlineExceeded(
                 f"no instance took the call within {self._seconds:g} s: {error}"
             ) from error
-        if self._patient_until is None:
-            self._patient_until = now + (AGAIN_SECONDS if self._has_served else FIRST_SECONDS)
-        is_full = isinstance(error, NotBegun) and error.state == "busy"
-        if is_full or now >= self._patient_until or self._is_hopeless():
+        if self._waiting_since is None:
+            self._waiting_since = now
+        waited = now - self._waiting_since
+        if isinstance(error, NotBegun) and error.state == "busy":
+            is_over = waited >= FULL_SECONDS
+            # Many may wait for a few places, and each look costs the service something.
+            self._pause = min(_PAUSE + waited / 2, _LONGEST_PAUSE) * (0.5 + _random())
+        else:
+            is_over = self._is_hopeless() or waited >= (
+                AGAIN_SECONDS if self._has_served else FIRST_SECONDS
+            )
+            self._pause = _PAUSE
+        if is_over:
             raise error
