@@ -15,12 +15,11 @@ from modcore.serve.caller_gone import CallerGone
 from modcore.serve.service.blocking import Blocking, Pieces
 from modcore.serve.service.http import Headers, Refused, content_type
 from modcore.serve.service.signature import Signature
+from modcore.serve.service.sizes import LARGE
 from modcore.serve.service.state import ServiceState
 from modcore.serve.service.watch import Watch
 from modcore.wire import JSON, Malformed, NeedsImport, decode
 
-#: Reading more than this takes long enough to do it beside the event loop.
-_LARGE = 1 << 20
 Arguments = tuple[list[Any], dict[str, Any]]
 
 
@@ -116,7 +115,7 @@ def _is_async(module: ModuleBase) -> bool:
 
 
 async def _decoded(kind: str, body: bytes) -> Any:
-    if len(body) > _LARGE:
+    if len(body) > LARGE:
         return await asyncio.to_thread(decode, kind, body)
     try:
         return decode(kind, body, may_import=False)

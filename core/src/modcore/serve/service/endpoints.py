@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import concurrent.futures
+import functools
 import inspect
 import logging
 import time
@@ -21,6 +22,7 @@ from modcore.module import ModuleBase, time_left
 from modcore.serve.service import calls, http
 from modcore.serve.service.blocking import Blocking
 from modcore.serve.service.http import Headers, Refused
+from modcore.serve.service.sizes import aside_if_large
 from modcore.serve.service.watch import Watch
 from modcore.wire import JSON, describe, encode
 from modcore.wire.errors import traceback_of
@@ -95,7 +97,8 @@ class Endpoints:
                 result = await self._runner.result(arguments, blocking)
                 if calls.is_stream(result):
                     result = await calls.gathered(result, blocking)
-                kind, body = encode({"result": result}, json_only=json_only)
+                write = functools.partial(encode, json_only=json_only)
+                kind, body = await aside_if_large(write, {"result": result})
             except BaseException as error:
                 if calls.is_ours(error):
                     raise
@@ -129,13 +132,14 @@ class Endpoints:
         self, arguments: calls.Arguments, blocking: Blocking, send: Send, json_only: bool
     ) -> None:
         result = await self._runner.result(arguments, blocking)
+        write = functools.partial(_piece_event, json_only=json_only)
         if not calls.is_stream(result):
-            await _send_event(send, _piece_event(result, json_only))
+            await _send_event(send, await aside_if_large(write, result))
             return
         pieces = calls.pieces_of(result, blocking)
         try:
             async for piece in pieces:
-                await _send_event(send, _piece_event(piece, json_only))
+                await _send_event(send, await aside_if_large(write, piece))
         finally:
             await calls.leave(pieces)
 
