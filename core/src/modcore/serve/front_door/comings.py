@@ -28,8 +28,10 @@ class Comings:
                 self._say(f"draining: {_told(instance)}")
         for name, instance in before.items():
             if name not in now:
-                self._metrics.evictions.labels(instance.service).inc()
+                self._metrics.count_eviction(instance.service)
                 self._say(f"gone: {_told(instance)}")
+        names = {name for each in now.values() for name in (each.service, *each.models)}
+        self._metrics.keep(names)
         return now
 
 

@@ -1,9 +1,13 @@
-"""``GET /metrics`` of the front door, for Prometheus; labels are names of services and models that are registered."""
+"""``GET /metrics`` of the front door, for Prometheus; labels are names of services and models that are registered.
+
+A name that nobody has borne for an hour is dropped: where names are generated, there is no end of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+import time
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,6 +18,8 @@ from modcore.gateway.directory import Directory
 from modcore.serve.front_door.load import Load
 
 _BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_KEPT_SECONDS = 3600.0  # every scraper has come by meanwhile
+_now = time.monotonic
 
 
 class Metrics:
@@ -47,20 +53,20 @@ class Metrics:
             ("status",),
             registry=self._registry,
         )
-        self.evictions = Counter(
+        self._evictions = Counter(
             "modcore_registry_evictions",
             "Instances that are registered no more.",
             ("service",),
             registry=self._registry,
         )
-        # Looking children up costs more than counting.
-        self._requests_of = lru_cache(4096)(self._requests.labels)
-        self._seconds_of = lru_cache(4096)(self._seconds.labels)
+        # By name, then by metric and other labels: prometheus_client looks them up slowly.
+        self._children: dict[str, dict[tuple[Any, ...], Any]] = {}
+        self._absent: dict[str, float] = {}  # names that nobody bears, and since when
 
     def observe(self, name: str, status: int, seconds: float) -> None:
         """A call of `name` has ended."""
-        self._requests_of(name, str(status)).inc()
-        self._seconds_of(name).observe(seconds)
+        self._child(self._requests, name, str(status)).inc()
+        self._child(self._seconds, name).observe(seconds)
 
     def count_refusal(self, status: int) -> None:
         """A request is refused that is for no service."""
@@ -68,12 +74,32 @@ class Metrics:
 
     def count_retry(self, name: str, reason: str) -> None:
         """A call of `name` is made at another instance."""
-        self._retries.labels(name, reason).inc()
+        self._child(self._retries, name, reason).inc()
+
+    def count_eviction(self, name: str) -> None:
+        """An instance of the service `name` is registered no more."""
+        self._child(self._evictions, name).inc()
+
+    def keep(self, names: Collection[str]) -> None:
+        """Only `names` are borne now; those that have not been for an hour are dropped."""
+        now = _now()
+        absent = self._children.keys() - set(names)
+        self._absent = {name: self._absent.get(name, now) for name in absent}
+        for name, since in self._absent.items():
+            if now - since >= _KEPT_SECONDS:
+                for metric, *others in self._children.pop(name):
+                    metric.remove(name, *others)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The metrics as the header `accept` wants them, and their content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+    def _child(self, metric: Any, name: str, *others: str) -> Any:
+        children = self._children.setdefault(name, {})
+        if (child := children.get((metric, *others))) is None:
+            child = children[(metric, *others)] = metric.labels(name, *others)
+        return child
 
 
 class _Collector(Collector):
