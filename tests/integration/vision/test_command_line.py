@@ -53,8 +53,23 @@ def test_images_come_first_in_order(
     assert json.loads(done.stdout) == model.engine.generate([[message]], params)[0].to_json()
 
 
+def test_low_detail_is_fewer_tokens(vision_checkpoint: Path, files: list[str]) -> None:
+    def prompt_tokens(*words: str) -> int:
+        done = generate(
+            vision_checkpoint, "--prompt", "?", "--image", files[0], *words, *GREEDY, "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["usage"]["prompt_tokens"])
+
+    assert (
+        prompt_tokens("--image-detail", "low")
+        < prompt_tokens()
+        == prompt_tokens("--image-detail", "high")
+    )
+
+
 def test_the_prompt_may_place_them() -> None:
-    [message] = conversation("a <image> b <image>", ["x.png", "y.png"])
+    [message] = conversation("a <image> b <image>", ["x.png", "y.png"], "auto")
     kinds = [part.get("text", part.get("image")) for part in message["content"]]
     assert kinds == ["a ", Path("x.png"), " b ", Path("y.png")]
 
@@ -62,7 +77,7 @@ def test_the_prompt_may_place_them() -> None:
 @pytest.mark.parametrize(("prompt", "images"), [("<image><image>", 1), ("<image>", 2)])
 def test_other_numbers_than_places_are_refused_with_counts(prompt: str, images: int) -> None:
     with pytest.raises(InvalidRequest, match=f"places {prompt.count('<')} images .* {images} are"):
-        conversation(prompt, ["a.png"] * images)
+        conversation(prompt, ["a.png"] * images, "auto")
 
 
 def test_a_placed_image_that_is_not_given_is_refused(vision_checkpoint: Path) -> None:

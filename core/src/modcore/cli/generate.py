@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show this image (may be repeated); images come first, in order, or where the prompt says <image>",
     )
     parser.add_argument(
+        "--image-detail",
+        choices=("auto", "low", "high"),
+        default="auto",
+        help="low: one tile an image; high, and auto: as many as the checkpoint cuts",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print JSON once the answer is finished"
     )
     add_sampling_options(parser)
@@ -61,7 +67,9 @@ def _prompt(engine: Engine, args: argparse.Namespace) -> Prompt:
             param="image",
         )
     shows = args.image or (engine.multimodal is not None and PLACE in args.prompt)
-    return conversation(args.prompt, args.image) if shows else str(args.prompt)
+    if not shows:
+        return str(args.prompt)
+    return conversation(args.prompt, args.image, args.image_detail)
 
 
 def _answer(engine: Engine, prompt: Prompt, params: SamplingParams, *, as_json: bool) -> None:

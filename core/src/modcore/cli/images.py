@@ -12,12 +12,13 @@ from modcore.errors import InvalidRequest
 PLACE = "<image>"
 
 
-def conversation(prompt: str, images: Sequence[str]) -> list[dict[str, Any]]:
+def conversation(prompt: str, images: Sequence[str], detail: str) -> list[dict[str, Any]]:
     """One message of a user: the images first, in order, or where `prompt` places them with ``<image>``.
 
+    `detail` is OpenAI's, the same for all: ``auto``, ``low`` or ``high``.
     Raises InvalidRequest, with the counts, when it places more or fewer than there are.
     """
-    shown = [{"type": "image", "image": Path(image)} for image in images]
+    shown = [{"type": "image", "image": Path(image), "detail": detail} for image in images]
     pieces = prompt.split(PLACE)
     placed = len(pieces) - 1
     if not placed:
