@@ -108,7 +108,9 @@ def test_dripping_request_is_cut_off_although_it_goes_on() -> None:
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
 OFFERING = {
     "length": HEAD + OFFER + b'content-length: 12\r\n\r\n{"args":[1]}',
-    "chunks": HEAD + OFFER + b'transfer-encoding: chunked\r\n\r\n4\r\n{"ar\r\n8\r\ngs":[1]}\r\n0\r\n\r\n',
+    "chunks": HEAD
+    + OFFER
+    + b'transfer-encoding: chunked\r\n\r\n4\r\n{"ar\r\n8\r\ngs":[1]}\r\n0\r\n\r\n',
 }
 
 
