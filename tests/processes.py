@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 
@@ -15,6 +16,19 @@ def is_running(pid: int) -> bool:
 
 
 def children_of(pid: int) -> set[int]:
-    """The processes that `pid` has started, by any of its threads."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return {int(each) for path in lists for each in path.read_text().split()}
+    """The processes that `pid` has started, by any of its threads, and that have not ended."""
+    found: set[int] = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found |= {int(each) for each in path.read_text().split()}
+    return {each for each in found if is_running(each)}
+
+
+def command_of(pid: int) -> str:
+    """The command line of `pid`, empty when it is gone."""
+    try:
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
+    except OSError:
+        return ""

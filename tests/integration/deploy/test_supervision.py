@@ -14,11 +14,12 @@ import modcore
 from deployed import TOKEN, entry_spec, group_of, launch, write_app
 from gateways import until
 from modcore.deploy import supervision
+from modcore.deploy.child import Child
 from modcore.deploy.handover import Handover
 from modcore.deploy.log_files import last_lines, log_path
 from modcore.errors import ServiceError
 from modcore.plugins import Service, plugin_manager
-from processes import is_running
+from processes import children_of, command_of, is_running
 from waiting import wait_until
 
 
@@ -271,3 +272,35 @@ def test_entry_that_cannot_be_served_says_why(
 ) -> None:
     with pytest.raises(ServiceError, match=message):
         launch(entry_spec(app, attribute, words=words))
+
+
+def test_service_that_is_interrupted_while_it_begins_leaves_nothing(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("service "):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch(entry_spec(app, restarts=3))
+    assert not [pid for pid in children_of(os.getpid()) if "serve-module" in command_of(pid)]
+
+
+def test_service_that_is_stopped_before_it_begins_never_does(app: Path) -> None:
+    made: list[None] = []
+
+    def make() -> Child:
+        made.append(None)
+        raise AssertionError
+
+    closed = threading.Event()
+    service = supervision.SupervisedService(entry_spec(app), make, print, closed.set)
+    assert service.stop() == 0
+    service.start()
+    assert service.wait() == 0
+    assert closed.is_set()
+    assert not made

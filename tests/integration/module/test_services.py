@@ -18,7 +18,7 @@ from modcore.errors import ServiceError
 from modcore.gateway.base import GatewayError
 from modcore.gateway.directory import shared_directory
 from modcore.module.remote import DeadlineExceeded
-from processes import is_running
+from processes import children_of, command_of, is_running
 from served_modules import (
     Asking,
     Dying,
@@ -272,16 +272,16 @@ def test_time_limit_leaves_nothing(gateway: str) -> None:
 def test_ctrl_c_leaves_nothing(gateway: str) -> None:
     slow = [modcore.ServerModule(Sleeping(), gateway=gateway) for _ in range(2)]
     root = modcore.ActionModule(modcore.pipeline(*slow))
-    before = children()
+    before = services_here()
 
     def press() -> None:
-        wait_until(lambda: len(children() - before) >= 2, PATIENCE)
+        wait_until(lambda: len(services_here() - before) >= 2, PATIENCE)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.Thread(target=press).start()
     with pytest.raises(KeyboardInterrupt):
         root.start()
-    wait_until(lambda: not children() - before, PATIENCE, "no process is left")
+    wait_until(lambda: not services_here() - before, PATIENCE, "no process is left")
 
 
 def test_wrong_names_and_gateways_are_refused_before_anything_starts(gateway: str) -> None:
@@ -312,8 +312,6 @@ class Sleeping(modcore.ModuleBase):
         time.sleep(600)
 
 
-def children() -> set[int]:
-    """The processes that this one has started and that live."""
-    me = os.getpid()
-    found = Path(f"/proc/{me}/task").glob("*/children")
-    return {int(pid) for file in found for pid in file.read_text().split() if is_running(int(pid))}
+def services_here() -> set[int]:
+    """The processes of services that this one has started and that live."""
+    return {pid for pid in children_of(os.getpid()) if "serve-module" in command_of(pid)}

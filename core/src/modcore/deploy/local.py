@@ -36,6 +36,7 @@ class LocalLauncher:
             spec, lambda: Child(placed, self._payload, output.hear), output.hear, output.close
         )
         try:
+            service.start()
             service.wait_until_ready()
         except BaseException:
             service.stop(timeout=0.0)

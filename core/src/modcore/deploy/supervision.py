@@ -19,21 +19,23 @@ STEADY_SECONDS = 60.0  # a process that has run so long owes nothing to those be
 class SupervisedService:
     """A service that a thread of ours looks after; see `modcore.plugins.Service`.
 
-    `start` starts a process of `spec`, `tell` takes a line for the log. A process that ends with exit code
+    `make` starts a process of `spec`, `tell` takes a line for the log. A process that ends with exit code
     0 was meant to; any other is started again, ``spec.restarts`` times in a row at most. One that has never
     been ready is not: `wait_until_ready` raises its cause.
+
+    Nothing runs before `start`, which may be interrupted anywhere: `stop` ends what it has begun.
     """
 
     def __init__(
         self,
         spec: ServiceSpec,
-        start: Callable[[], Child],
+        make: Callable[[], Child],
         tell: Callable[[str], object],
         close: Callable[[], None],
     ) -> None:
         self.name = spec.name
         self.restarts = 0  # so far
-        self._spec, self._start, self._tell, self._close = spec, start, tell, close
+        self._spec, self._make, self._tell, self._close = spec, make, tell, close
         self._failures = 0  # in a row
         self._stopping = threading.Event()
         # Whoever waits for these looks up now and then, and may be interrupted anywhere.
@@ -43,7 +45,10 @@ class SupervisedService:
         self._code: int | None = None
         self._child: Child | None = None
         self._is_up = False
-        threading.Thread(target=self._run, name=f"service {self.name}", daemon=True).start()
+        self._beginning = threading.Lock()
+        self._has_begun = False
+        thread = threading.Thread(target=self._run, name=f"service {self.name}", daemon=True)
+        self.start = thread.start
 
     @property
     def url(self) -> str:
@@ -75,7 +80,12 @@ class SupervisedService:
 
     def stop(self, timeout: float = 10.0) -> int:
         """Ask its process to end, kill it after `timeout` seconds; returns its exit code."""
-        self._stopping.set()
+        with self._beginning:
+            self._stopping.set()
+            if not self._has_begun and not self._ended.is_set:  # and never will
+                self._close()
+                self._code = 0
+                self._ended.set()
         end = time.monotonic() + timeout
         asked: Child | None = None
         while not self._ended.is_set:
@@ -91,6 +101,10 @@ class SupervisedService:
     # In the thread
 
     def _run(self) -> None:
+        with self._beginning:
+            if self._stopping.is_set():
+                return
+            self._has_begun = True
         try:
             self._code = self._live()
         except BaseException as error:  # what cannot be started: no memory, no descriptor
@@ -125,7 +139,7 @@ class SupervisedService:
 
     def _live_once(self) -> int:
         """One process from its start to its end; returns its exit code."""
-        self._child = child = self._start()
+        self._child = child = self._make()
         ended = threading.Thread(target=child.wait, daemon=True)
         ended.start()
         if self._becomes_ready(child):
