@@ -41,18 +41,17 @@ class CTranslate2(Engine):
         timelines: Timelines = [[] for _ in requests]
         for at in range(0, len(order), size):
             chosen = order[at : at + size]
-            stamps = self.static([requests[i] for i in chosen])
-            for i in chosen:
+            for i, stamps in zip(chosen, self.static([requests[i] for i in chosen]), strict=True):
                 timelines[i] = [stamp - start for stamp in stamps[: requests[i].output]]
         return timelines
 
-    def static(self, requests: Sequence[Request]) -> list[float]:
-        """Run one batch to its longest output and return when each step was done."""
+    def static(self, requests: Sequence[Request]) -> list[list[float]]:
+        """Run one batch to its longest output and return when each request got each of its tokens."""
         steps = max(request.output for request in requests)
-        stamps = [0.0] * steps
+        stamps: list[list[float]] = [[] for _ in requests]
 
         def note(result: Any) -> bool:
-            stamps[result.step] = time.perf_counter()
+            stamps[result.batch_id].append(time.perf_counter())
             return False
 
         results = self.generator.generate_batch(
@@ -70,7 +69,8 @@ class CTranslate2(Engine):
                 raise RuntimeError(
                     f"a request got {len(result.sequences_ids[0])} tokens, not {steps}"
                 )
-        return stamps
+        # Of prompts of several lengths the longer ones are read step by step, too, before the answers.
+        return [each[-steps:] for each in stamps]
 
 
 if __name__ == "__main__":
