@@ -133,7 +133,7 @@ class Attempts:
         now = time.monotonic()
         if self._end is not None and now >= self._end:
             raise DeadlineExceeded(
-                f"no instance took the call within {self._seconds:g} s: {error}"
+                f"no instance took the call within {round(self._seconds or 0, 3):g} s: {error}"
             ) from error
         if self._waiting_since is None:
             self._waiting_since = now
