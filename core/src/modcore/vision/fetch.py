@@ -22,10 +22,14 @@ from modcore.vision.options import VisionOptions
 
 MOST_SECONDS = 5.0
 MOST_BYTES = 10_000_000
-#: Networks that hide another address in theirs: what is behind it is not looked for.
-_TRANSLATED = tuple(
+#: Networks that hide another address in theirs (what is behind it is not looked for), and those of a site
+#: that Python counts as global, because they were given up (RFC 3879).
+_NOT_PUBLIC = tuple(
     ipaddress.ip_network(each)
-    for each in ("64:ff9b::/96", "2002::/16", "2001::/32", "::/96", "::ffff:0:0/96")
+    for each in (
+        *("64:ff9b::/96", "2002::/16", "192.88.99.0/24", "2001::/32", "::/96", "::ffff:0:0/96"),
+        "fec0::/10",
+    )
 )
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # printable ASCII, no spaces, no backslash
 
@@ -142,16 +146,23 @@ class _Pinned(http.client.HTTPSConnection):
         super().__init__(host, port, context=self._tls)
         self._address, self._deadline = address, deadline
         self._raw: socket.socket | None = None
+        self._is_cut = False
 
     def connect(self) -> None:
         """Connect to the address, and shake hands with the host."""
-        left = max(0.001, self._deadline - time.monotonic())
-        self._raw = socket.create_connection((self._address, self.port), timeout=left)
+        self._raw = socket.create_connection((self._address, self.port), timeout=self._left())
+        self._raw.settimeout(self._left())  # connecting may have taken most of it
         self.sock = self._tls.wrap_socket(self._raw, server_hostname=self.host)
         self._raw = self.sock
+        if self._is_cut:  # while hands were shaken, when there was no socket to end
+            raise TimeoutError
+
+    def _left(self) -> float:
+        return max(0.001, self._deadline - time.monotonic())
 
     def cut(self) -> None:
         """End what is going on, from another thread."""
+        self._is_cut = True
         if self._raw is not None:
             try:
                 self._raw.shutdown(socket.SHUT_RDWR)
@@ -171,8 +182,8 @@ def is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # one with a zone, which only this machine knows
         return False
-    hides_another = any(parsed in network for network in _TRANSLATED)
-    return parsed.is_global and not (hides_another or parsed.is_multicast or parsed.is_reserved)
+    is_listed = any(parsed in network for network in _NOT_PUBLIC)
+    return parsed.is_global and not (is_listed or parsed.is_multicast or parsed.is_reserved)
 
 
 def _within(seconds: float, call: Callable[[], T], host: str) -> T:
