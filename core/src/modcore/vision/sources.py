@@ -146,7 +146,8 @@ def _read_data_url(url: str, options: VisionOptions) -> tuple[str, bytes]:
         return label, binascii.a2b_base64(payload.encode("ascii"), strict_mode=True)
     except (ValueError, UnicodeEncodeError):
         raise BadImage(
-            f"is a data: URL whose {len(payload)} characters are no base64; encode it again (RFC 4648, with padding)."
+            f"is a data: URL whose {len(payload)} characters are no base64; encode it again (RFC 4648, section 4: "
+            "with padding, without line breaks, blanks or percent signs)."
         ) from None
 
 
