@@ -53,6 +53,13 @@ def test_nothing_but_https_of_an_allowed_domain_is_asked_for(url: str) -> None:
         fetcher.fetch(url)
 
 
+@pytest.mark.parametrize("url", [f"https://{HOST}/a b.png", "https://bücher.example/a.png"])
+def test_a_url_that_is_not_encoded_is_told_so(url: str) -> None:
+    fetcher = Fetcher(VisionOptions(allow_media_domain=(HOST, "xn--bcher-kva.example")))
+    with pytest.raises(BadImage, match="holds blanks or what is no ASCII; write these as %20"):
+        fetcher.fetch(url)
+
+
 def test_no_domain_is_allowed_by_default() -> None:
     with pytest.raises(BadImage, match=r"'images.example.org' is no domain .*allowed: none"):
         Fetcher(VisionOptions()).fetch(f"https://{HOST}/a.png")
@@ -170,7 +177,9 @@ def answering(certificate: Path, answer: Answer) -> Iterator[int]:
         assert not thread.is_alive()
 
 
-def fetched(certificate: Path, answer: Answer, host: str = HOST, **limits: int) -> bytes:
+def fetched(
+    certificate: Path, answer: Answer, host: str = HOST, asked: str = "", **limits: int
+) -> bytes:
     """What a fetcher makes of `answer`, when loopback counts as public."""
     lookups: list[str] = []
 
@@ -185,9 +194,14 @@ def fetched(certificate: Path, answer: Answer, host: str = HOST, **limits: int) 
         context=ssl.create_default_context(cafile=str(certificate)),
     )
     with answering(certificate, answer) as port:
-        data = fetcher.fetch(f"https://{host}:{port}/a.png?b=c")
+        data = fetcher.fetch(f"https://{asked or host}:{port}/a.png?b=c")
     assert lookups == [host]
     return data
+
+
+def test_a_dot_behind_a_name_changes_nothing(certificate: Path) -> None:
+    data = picture()
+    assert fetched(certificate, body(data), asked=f"{HOST}.") == data
 
 
 def body(data: bytes, head: bytes = b"200 OK\r\n") -> Answer:

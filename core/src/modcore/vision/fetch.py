@@ -61,7 +61,7 @@ class Fetcher:
         """What is at `url`; raises BadImage for what is not allowed, too large or too slow."""
         parts = self._allowed(url)
         deadline = time.monotonic() + MOST_SECONDS
-        host, port = parts.hostname or "", parts.port or 443
+        host, port = _host(parts), parts.port or 443
         addresses = _within(MOST_SECONDS, lambda: self._resolve(host, port), host)
         if not addresses or not all(self._is_allowed(address) for address in addresses):
             raise BadImage(
@@ -72,10 +72,15 @@ class Fetcher:
     def _allowed(self, url: str) -> SplitResult:
         try:
             parts = urlsplit(url) if _PLAIN.fullmatch(url) else None
-            host = ((parts.hostname if parts else None) or "").rstrip(".")
+            host = _host(parts) if parts else ""
             is_usable = parts is not None and parts.port != 0
         except ValueError:
             is_usable, parts, host = False, None, ""
+        if url[:8].lower() == "https://" and not _PLAIN.fullmatch(url):
+            raise BadImage(
+                f"is to be fetched from {url[:80]!r}, which holds blanks or what is no ASCII; write these as %20 and "
+                "so on, and a name as xn--..."
+            )
         if parts is None or not is_usable or parts.scheme != "https" or "@" in parts.netloc:
             raise BadImage(
                 f"is to be fetched from {url[:80]!r}; data: URLs are read, and https: ones of domains that the "
@@ -90,7 +95,7 @@ class Fetcher:
         return parts
 
     def _get(self, parts: SplitResult, address: str, deadline: float) -> bytes:
-        host = parts.hostname or ""
+        host = _host(parts)
         connection = _Pinned(host, parts.port or 443, address, self._context, deadline)
         # Whoever sends a byte now and then would never be waited for too long by a socket's own timeout.
         timer = threading.Timer(max(0.0, deadline - time.monotonic()), connection.cut)
@@ -129,6 +134,11 @@ class Fetcher:
                 f"could not be fetched from {host}: it is larger than {self._most_bytes} bytes, or ends early."
             )
         return data
+
+
+def _host(parts: SplitResult) -> str:
+    """The name as certificates have it: without the dot that may stand behind it."""
+    return (parts.hostname or "").rstrip(".")
 
 
 class _Pinned(http.client.HTTPSConnection):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Media types of ``data:`` URLs, and what their bytes have to be; a URL may leave it out.
 _LABELS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP"}
+_URLS = ("data:", "https://", "http://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ def see_image(source: Any, options: VisionOptions, fetcher: Fetcher) -> SeenImag
         return _see_url(source.text, options, fetcher)
     if isinstance(source, bytes):
         return _see_bytes(source, options)
+    if isinstance(source, str) and source[:8].lower().startswith(_URLS):
+        raise BadImage(
+            f"is the URL {source[:40]!r} where a path is expected; give it as "
+            '{"type": "image_url", "image_url": {"url": "..."}}.'
+        )
     if isinstance(source, (str, Path)):
         return _see_bytes(_read_file(Path(source), options), options)
     return _see_image(source, options)
@@ -109,9 +115,12 @@ def _see_image(image: Image, options: VisionOptions) -> SeenImage:
     verify_frames(getattr(image, "n_frames", 1))
     try:
         image = to_rgb(image)
-    except (OSError, SyntaxError, ValueError) as error:  # it reads its file only now
+    except MemoryError:
+        raise
+    except Exception as error:  # it reads its file only now, and says in many ways what is wrong
         raise BadImage(
-            f"({image.width} x {image.height}) cannot be decoded: its file is damaged or ends early."
+            f"({image.width} x {image.height}, mode {image.mode}) cannot be read as RGB: its file has been closed, is "
+            "damaged or ends early."
         ) from error
     digest = hashlib.sha256(f"RGB {image.size} ".encode() + image.tobytes()).digest()
     return SeenImage(*image.size, digest, image=image)
