@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from image_files import picture
+from modcore.errors import EngineClosed
 from modcore.vision import fetch
 from modcore.vision.fetch import Fetcher, is_public
 from modcore.vision.images import BadImage
 from modcore.vision.options import VisionOptions
+from modcore.vision.parts import ImagePart, ImageURL
+from modcore.vision.sources import see_images
 
 HOST = "images.example.org"
 Answer = Callable[[ssl.SSLSocket], None]
@@ -197,6 +200,49 @@ def fetched(
         data = fetcher.fetch(f"https://{asked or host}:{port}/a.png?b=c")
     assert lookups == [host]
     return data
+
+
+def test_all_of_a_request_are_bounded_together(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture()
+    monkeypatch.setattr(fetch, "MOST_BYTES_TOGETHER", len(data) + 1)
+    fetcher = Fetcher(
+        VisionOptions(allow_media_domain=(HOST,)),
+        resolve=lambda host, port: ["127.0.0.1"],
+        is_allowed=lambda address: True,
+        context=ssl.create_default_context(cafile=str(certificate)),
+    )
+    for _ in range(2):
+        with answering(certificate, body(data)) as port:
+            assert fetcher.fetch(f"https://{HOST}:{port}/a.png") == data
+    with pytest.raises(BadImage, match=r"30 seconds and \d+ bytes are the most for all that are"):
+        fetcher.fetch(f"https://{HOST}/a.png")
+
+
+def test_time_for_all_of_a_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MOST_SECONDS_TOGETHER", 0.2)
+    is_over = threading.Event()
+
+    def resolve(host: str, port: int) -> list[str]:
+        is_over.wait(30)
+        return []
+
+    fetcher = Fetcher(VisionOptions(allow_media_domain=(HOST,)), resolve=resolve)
+    for words in ("was not found within", "0 seconds and 50000000 bytes are the most for all"):
+        with pytest.raises(BadImage, match=words):
+            fetcher.fetch(f"https://{HOST}/a.png")
+    is_over.set()
+
+
+def test_nothing_is_fetched_for_nobody() -> None:
+    def resolve(host: str, port: int) -> list[str]:
+        raise AssertionError(f"{host} was looked up")
+
+    options = VisionOptions(allow_media_domain=(HOST,))
+    parts = [ImagePart(ImageURL(f"https://{HOST}/a.png"))]
+    with pytest.raises(EngineClosed, match="Nobody waits"):
+        see_images(parts, options, Fetcher(options, resolve=resolve), is_wanted=lambda: False)
 
 
 def test_a_dot_behind_a_name_changes_nothing(certificate: Path) -> None:

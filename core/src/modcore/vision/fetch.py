@@ -22,6 +22,9 @@ from modcore.vision.options import VisionOptions
 
 MOST_SECONDS = 5.0
 MOST_BYTES = 10_000_000
+#: Of all images of a request together, which one thread fetches and which are held until all are there.
+MOST_SECONDS_TOGETHER = 30.0
+MOST_BYTES_TOGETHER = 50_000_000
 #: Networks that hide another address in theirs (what is behind it is not looked for), and those of a site
 #: that Python counts as global, because they were given up (RFC 3879).
 _NOT_PUBLIC = tuple(
@@ -37,7 +40,7 @@ T = TypeVar("T")
 
 
 class Fetcher:
-    """Fetches images from the domains that `options` allow.
+    """Fetches the images of one request from the domains that `options` allow.
 
     `resolve` answers with the addresses of a host and port, `is_allowed` says which of them may be
     asked, `context` how TLS is checked.
@@ -56,18 +59,33 @@ class Fetcher:
         self._resolve = resolve or addresses_of
         self._is_allowed = is_allowed or is_public
         self._context = context
+        self._until: float | None = None
+        self._bytes = 0
 
     def fetch(self, url: str) -> bytes:
         """What is at `url`; raises BadImage for what is not allowed, too large or too slow."""
         parts = self._allowed(url)
-        deadline = time.monotonic() + MOST_SECONDS
+        deadline = self._next_deadline()
         host, port = _host(parts), parts.port or 443
-        addresses = _within(MOST_SECONDS, lambda: self._resolve(host, port), host)
+        addresses = _within(deadline, lambda: self._resolve(host, port), host)
         if not addresses or not all(self._is_allowed(address) for address in addresses):
             raise BadImage(
                 f"is not fetched: {host} has no address, or one that is not public; send the image as a data: URL."
             )
-        return self._get(parts, addresses[0], deadline)
+        data = self._get(parts, addresses[0], deadline)
+        self._bytes += len(data)
+        return data
+
+    def _next_deadline(self) -> float:
+        """When the next image has to be there; raises BadImage when those before it have used up what there is."""
+        now = time.monotonic()
+        self._until = self._until or now + MOST_SECONDS_TOGETHER
+        if now >= self._until or self._bytes >= MOST_BYTES_TOGETHER:
+            raise BadImage(
+                f"is not fetched: {MOST_SECONDS_TOGETHER:.0f} seconds and {MOST_BYTES_TOGETHER} bytes are the most for "
+                "all that are fetched for a request; send fewer, or smaller ones."
+            )
+        return min(self._until, now + MOST_SECONDS)
 
     def _allowed(self, url: str) -> SplitResult:
         try:
@@ -196,16 +214,18 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not (is_listed or parsed.is_multicast or parsed.is_reserved)
 
 
-def _within(seconds: float, call: Callable[[], T], host: str) -> T:
+def _within(deadline: float, call: Callable[[], T], host: str) -> T:
     """The result of `call`, which may take longer than anybody waits: resolvers do."""
     results: list[T] = []
     thread = threading.Thread(
         target=lambda: _collect(call, results), name="modcore resolver", daemon=True
     )
     thread.start()
-    thread.join(seconds)
+    thread.join(max(0.0, deadline - time.monotonic()))
     if not results:
-        raise BadImage(f"could not be fetched: {host} was not found within {seconds:.0f} seconds.")
+        raise BadImage(
+            f"could not be fetched: {host} was not found within {MOST_SECONDS:.0f} seconds."
+        )
     return results[0]
 
 

@@ -36,11 +36,17 @@ _ASKED_EVERY = 0.05
 class Prepared:
     """Messages that may be read: their prompt, and their images, which are not decoded yet."""
 
-    def __init__(self, model: VisionModel, messages: Any, most_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        model: VisionModel,
+        messages: Any,
+        most_tokens: int | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         model.build_preprocessor()
         plain, self.parts = split_messages(messages)
         verify_count(len(self.parts), model.options)
-        self.images = see_images(self.parts, model.options)
+        self.images = see_images(self.parts, model.options, is_wanted=is_wanted)
         self.sizes: list[ImageSize] = [
             model.measure(image.width, image.height, part.detail)
             for image, part in zip(self.images, self.parts, strict=True)
@@ -74,7 +80,7 @@ class FeatureReader:
         is_wanted: Callable[[], bool],
     ) -> Reading:
         """See `MultimodalModel.read`."""
-        prepared = Prepared(self._model, messages, most_tokens)
+        prepared = Prepared(self._model, messages, most_tokens, is_wanted)
         keys = [_key(*pair) for pair in zip(prepared.images, prepared.parts, strict=True)]
         futures: list[Future[torch.Tensor]] = []
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modcore.errors import InvalidRequest
+from modcore.errors import EngineClosed, InvalidRequest
 from modcore.vision.fetch import Fetcher
 from modcore.vision.images import (
     BadImage,
@@ -55,16 +55,22 @@ class SeenImage:
 
 
 def see_images(
-    parts: Sequence[ImagePart], options: VisionOptions, fetcher: Fetcher | None = None
+    parts: Sequence[ImagePart],
+    options: VisionOptions,
+    fetcher: Fetcher | None = None,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> list[SeenImage]:
     """The images of `parts`; raises BadImage that names which one is wrong.
 
-    Images that have to be fetched come last: none is, when another one is refused.
+    Images that have to be fetched come last: none is, when another one is refused. Raises EngineClosed
+    instead of fetching what `is_wanted` says nobody waits for.
     """
     fetcher = fetcher or Fetcher(options)
     order = sorted(range(len(parts)), key=lambda place: _is_remote(parts[place].source))
     seen: dict[int, SeenImage] = {}
     for place in order:
+        if _is_remote(parts[place].source) and not is_wanted():
+            raise EngineClosed("Nobody waits for the answer any more.")
         try:
             seen[place] = see_image(parts[place].source, options, fetcher)
         except BadImage as error:
