@@ -22,6 +22,11 @@ BROKEN = {
     "sleeps": ("import time; time.sleep(600)", "does not finish its import within 3 s;"),
     "needs": ("import no_such_module", "fails with ModuleNotFoundError: No module named"),
     "lacks": ("", "fails with AttributeError: module 'lacks_m' has no attribute 'Thing';"),
+    "abstract": (
+        "import abc\nclass Base(abc.ABC):\n    @abc.abstractmethod\n    def b(self): ...\n"
+        "    @abc.abstractmethod\n    def a(self): ...\nclass Thing(Base): ...",
+        "fails with TypeError: the class does not define a, b;",
+    ),
     "data": ("Thing = 5", "fails with TypeError: int object is not callable;"),
 }
 GOOD = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,6 +237,23 @@ def test_low_detail_is_one_tile_and_auto_is_high(make_pair: Callable[..., Pair])
         [pixels] = model.preprocess([{"role": "user", "content": [part]}]).pixel_values
         tiles.append(len(pixels))
     assert tiles == [1, 13, 13]
+
+
+def test_threads_may_compute_tiles_of_several_sizes_at_once(
+    make_pair: Callable[..., Pair],
+) -> None:
+    pair = make_pair()
+    tiles = [torch.rand(1, 3, side, side) for side in (14, 28, 42, 56)]
+    alone = [pair.model.forward([each])[0] for each in tiles]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with pair.engine, ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda n: pair.model.forward([tiles[n % 4]])[0], range(1600)))
+    finally:
+        sys.setswitchinterval(interval)
+    for place, features in enumerate(together):
+        torch.testing.assert_close(features, alone[place % 4])
 
 
 def test_features_in_bfloat16_are_as_near_as_those_of_transformers(

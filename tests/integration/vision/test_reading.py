@@ -288,8 +288,10 @@ def test_checkpoints_that_nobody_matches_are_explained(
 def test_options_that_do_not_exist_are_refused(vision_checkpoint: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"max_tilez is no option .* did you mean max_tiles"):
         load_vl_model(vision_checkpoint, max_tilez=1)
-    with pytest.raises(InvalidRequest, match="kv_tokns is no option"):
+    with pytest.raises(InvalidRequest, match=r"kv_tokns is no option .* did you mean kv_tokens"):
         load_vl_model(vision_checkpoint, with_llm=True, kv_tokns=64)
+    with pytest.raises(InvalidRequest, match=r"kv_tokens is an option of the engine.* with_llm"):
+        load_vl_model(vision_checkpoint, kv_tokens=64)
     with pytest.raises(InvalidRequest, match="dtype is 'int9'"):
         load_vl_model(vision_checkpoint, dtype="int9")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modcore.engine.features import Span, features_between, verify_spans
-from modcore.errors import InvalidRequest
+from modcore.errors import InvalidRequest, StepFailed
 
 
 def span(start: int, stop: int, digest: bytes = b"12345678") -> Span:
@@ -46,5 +46,5 @@ def test_spans_that_overlap_or_leave_the_prompt_are_refused(spans: list[Span]) -
 
 
 def test_features_of_another_width_are_refused_with_the_numbers() -> None:
-    with pytest.raises(InvalidRequest, match=r"\[4, 4\].*8 wide"):
+    with pytest.raises(StepFailed, match=r"\[4, 4\].*8 wide"):
         verify_spans([span(0, 4)], 10, 8)

@@ -146,6 +146,7 @@ def test_a_request_has_no_more_images_than_tiles() -> None:
         ({"allow_media_domain": ["https://a.b"]}, "does not name domains"),
         ({"allow_media_domain": ["*.a.b"]}, "does not name domains"),
         ({"allow_media_domain": 3}, "does not name domains"),
+        ({"allow_media_domain": ["a..b"]}, "does not name domains"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], words: str) -> None:
@@ -156,5 +157,31 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], words: str)
 
 
 def test_domains_are_names_in_any_case() -> None:
-    options = VisionOptions.read({"allow_media_domain": ["Images.Example.org."]})
-    assert options.allow_media_domain == ("images.example.org",)
+    options = VisionOptions.read({"allow_media_domain": ["Images.Example.org.", "Bücher.example"]})
+    assert options.allow_media_domain == ("images.example.org", "xn--bcher-kva.example")
+
+
+@pytest.mark.parametrize("messages", ["hi", {"role": "user", "content": "hi"}, [1], ["hi"]])
+def test_what_are_no_messages_is_refused(messages: Any) -> None:
+    with pytest.raises(InvalidRequest, match="is no list of messages; give"):
+        split_messages(messages)
+
+
+@pytest.mark.parametrize("url", ["data:image/png;base64,AA", "HTTPS://a.b/c.png", "http://a"])
+def test_a_url_where_a_path_is_expected_is_told_its_place(url: str) -> None:
+    with pytest.raises(BadImage, match=r"the URL .* where a path is expected; .*image_url"):
+        see({"type": "image", "image": url})
+
+
+def test_a_closed_image_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    with Image.open(tmp_path / "a.png") as image:
+        part = {"type": "image", "image": image}
+    with pytest.raises(BadImage, match=r"\(28 x 28, mode RGB\) .* its file has been closed"):
+        see(part)
+
+
+def test_base64_with_line_breaks_is_told_what_is_wrong() -> None:
+    url = data_url(picture())
+    with pytest.raises(BadImage, match="without line breaks"):
+        see(url_part(url[:80] + "\n" + url[80:]))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from modcore.errors import InvalidRequest
+from modcore.errors import InvalidRequest, StepFailed
 
 _RANGE = 1 << 62  # ids of what is no token: below zero, and far apart for different digests
 
@@ -57,7 +57,7 @@ def features_between(spans: Iterable[Span], first: int, end: int) -> Iterator[Pl
 
 
 def verify_spans(spans: Sequence[Span], length: int, hidden: int) -> None:
-    """Raise InvalidRequest unless `spans` lie one behind the other in `length` tokens and fit `hidden`."""
+    """Raise InvalidRequest unless `spans` lie one behind the other in `length` tokens, StepFailed unless they fit `hidden`."""
     end = 0
     for span in spans:
         if not end <= span.start < span.stop <= length:
@@ -67,9 +67,9 @@ def verify_spans(spans: Sequence[Span], length: int, hidden: int) -> None:
                 param="messages",
             )
         if list(span.features.shape) != [span.stop - span.start, hidden]:
-            raise InvalidRequest(
+            raise StepFailed(
                 f"Features of shape {list(span.features.shape)} are declared for {span.stop - span.start} tokens "
-                f"of a model {hidden} wide.",
-                param="messages",
+                f"of a model {hidden} wide; update the package that made them, or check that its weights belong "
+                "to this text model."
             )
         end = span.stop

@@ -106,6 +106,9 @@ def defect(entry: PluginEntry) -> str | None:
             PluginManager(entries=[], environ={STRICT: "1"}).register_hooks(entry, loaded)
         elif not callable(loaded):
             raise broken(entry, TypeError(f"{type(loaded).__name__} object is not callable"))
+        elif missing := getattr(loaded, "__abstractmethods__", None):
+            names = ", ".join(sorted(missing))
+            raise broken(entry, TypeError(f"the class does not define {names}"))
     except PluginError as error:
         return str(error)
     return None

@@ -17,8 +17,9 @@ import torch
 
 from modcore.engine.multimodal import MediaStats, Reading
 from modcore.engine.tokenizer import Tokenizer
-from modcore.errors import InvalidRequest
+from modcore.errors import InvalidRequest, StepFailed
 from modcore.plugins.records import ModelPart
+from modcore.vision.first_use import FirstUse, build_on_first_use
 from modcore.vision.options import VisionOptions
 from modcore.vision.reader import FeatureReader, Prepared
 from modcore.vision.rendering import PromptFormat, Renderer
@@ -65,8 +66,13 @@ class VisionModel(ABC):
         self.path = path
         self.config = config
         self.options = VisionOptions.read(options)
+        self.first_use = FirstUse()
         self.reader = FeatureReader(self)
         self._engine: Engine | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        build_on_first_use(cls)
 
     @classmethod
     def match(cls, config: Mapping[str, Any]) -> bool:
@@ -116,7 +122,10 @@ class VisionModel(ABC):
 
     @abstractmethod
     def forward(self, pixel_values: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The features ``[tokens, hidden]`` of each item of `pixel_values`."""
+        """The features ``[tokens, hidden]`` of each item of `pixel_values`.
+
+        It is called when `build_model` has returned, and without gradients.
+        """
 
     # What follows from it
 
@@ -148,7 +157,16 @@ class VisionModel(ABC):
         return VisionInputs(prepared.prompt.ids, prepared.prompt.spans, pixels)
 
     def verify_sizes(self, sizes: Sequence[ImageSize]) -> None:
-        """Raise InvalidRequest unless the images of a request are within the limits for tiles."""
+        """Raise InvalidRequest unless the images of a request are within the limits for tiles.
+
+        Raises StepFailed for what `measure` should not have returned.
+        """
+        for size in sizes:
+            if not isinstance(size, ImageSize) or min(size.tiles, size.tokens) < 1:
+                raise StepFailed(
+                    f"{type(self).__name__} measures an image as {size!r:.80}, and not as an ImageSize of one or "
+                    "more tiles and tokens; update the package that brings it."
+                )
         each, whole = self.options.max_tiles, self.options.max_request_tiles
         for number, size in enumerate(sizes, 1):
             if each is not None and size.tiles > each:

@@ -22,10 +22,17 @@ from modcore.vision.options import VisionOptions
 
 MOST_SECONDS = 5.0
 MOST_BYTES = 10_000_000
-#: Networks that hide another address in theirs: what is behind it is not looked for.
-_TRANSLATED = tuple(
+#: Of all images of a request together, which one thread fetches and which are held until all are there.
+MOST_SECONDS_TOGETHER = 30.0
+MOST_BYTES_TOGETHER = 50_000_000
+#: Networks that hide another address in theirs (what is behind it is not looked for), and those of a site
+#: that Python counts as global, because they were given up (RFC 3879).
+_NOT_PUBLIC = tuple(
     ipaddress.ip_network(each)
-    for each in ("64:ff9b::/96", "2002::/16", "2001::/32", "::/96", "::ffff:0:0/96")
+    for each in (
+        *("64:ff9b::/96", "2002::/16", "192.88.99.0/24", "2001::/32", "::/96", "::ffff:0:0/96"),
+        "fec0::/10",
+    )
 )
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # printable ASCII, no spaces, no backslash
 
@@ -33,7 +40,7 @@ T = TypeVar("T")
 
 
 class Fetcher:
-    """Fetches images from the domains that `options` allow.
+    """Fetches the images of one request from the domains that `options` allow.
 
     `resolve` answers with the addresses of a host and port, `is_allowed` says which of them may be
     asked, `context` how TLS is checked.
@@ -52,26 +59,46 @@ class Fetcher:
         self._resolve = resolve or addresses_of
         self._is_allowed = is_allowed or is_public
         self._context = context
+        self._until: float | None = None
+        self._bytes = 0
 
     def fetch(self, url: str) -> bytes:
         """What is at `url`; raises BadImage for what is not allowed, too large or too slow."""
         parts = self._allowed(url)
-        deadline = time.monotonic() + MOST_SECONDS
-        host, port = parts.hostname or "", parts.port or 443
-        addresses = _within(MOST_SECONDS, lambda: self._resolve(host, port), host)
+        deadline = self._next_deadline()
+        host, port = _host(parts), parts.port or 443
+        addresses = _within(deadline, lambda: self._resolve(host, port), host)
         if not addresses or not all(self._is_allowed(address) for address in addresses):
             raise BadImage(
                 f"is not fetched: {host} has no address, or one that is not public; send the image as a data: URL."
             )
-        return self._get(parts, addresses[0], deadline)
+        data = self._get(parts, addresses[0], deadline)
+        self._bytes += len(data)
+        return data
+
+    def _next_deadline(self) -> float:
+        """When the next image has to be there; raises BadImage when those before it have used up what there is."""
+        now = time.monotonic()
+        self._until = self._until or now + MOST_SECONDS_TOGETHER
+        if now >= self._until or self._bytes >= MOST_BYTES_TOGETHER:
+            raise BadImage(
+                f"is not fetched: {MOST_SECONDS_TOGETHER:.0f} seconds and {MOST_BYTES_TOGETHER} bytes are the most for "
+                "all that are fetched for a request; send fewer, or smaller ones."
+            )
+        return min(self._until, now + MOST_SECONDS)
 
     def _allowed(self, url: str) -> SplitResult:
         try:
             parts = urlsplit(url) if _PLAIN.fullmatch(url) else None
-            host = ((parts.hostname if parts else None) or "").rstrip(".")
+            host = _host(parts) if parts else ""
             is_usable = parts is not None and parts.port != 0
         except ValueError:
             is_usable, parts, host = False, None, ""
+        if url[:8].lower() == "https://" and not _PLAIN.fullmatch(url):
+            raise BadImage(
+                f"is to be fetched from {url[:80]!r}, which holds blanks or what is no ASCII; write these as %20 and "
+                "so on, and a name as xn--..."
+            )
         if parts is None or not is_usable or parts.scheme != "https" or "@" in parts.netloc:
             raise BadImage(
                 f"is to be fetched from {url[:80]!r}; data: URLs are read, and https: ones of domains that the "
@@ -86,7 +113,7 @@ class Fetcher:
         return parts
 
     def _get(self, parts: SplitResult, address: str, deadline: float) -> bytes:
-        host = parts.hostname or ""
+        host = _host(parts)
         connection = _Pinned(host, parts.port or 443, address, self._context, deadline)
         # Whoever sends a byte now and then would never be waited for too long by a socket's own timeout.
         timer = threading.Timer(max(0.0, deadline - time.monotonic()), connection.cut)
@@ -127,6 +154,11 @@ class Fetcher:
         return data
 
 
+def _host(parts: SplitResult) -> str:
+    """The name as certificates have it: without the dot that may stand behind it."""
+    return (parts.hostname or "").rstrip(".")
+
+
 class _Pinned(http.client.HTTPSConnection):
     """A connection to `address`, which has to prove that it is `host`."""
 
@@ -142,16 +174,23 @@ class _Pinned(http.client.HTTPSConnection):
         super().__init__(host, port, context=self._tls)
         self._address, self._deadline = address, deadline
         self._raw: socket.socket | None = None
+        self._is_cut = False
 
     def connect(self) -> None:
         """Connect to the address, and shake hands with the host."""
-        left = max(0.001, self._deadline - time.monotonic())
-        self._raw = socket.create_connection((self._address, self.port), timeout=left)
+        self._raw = socket.create_connection((self._address, self.port), timeout=self._left())
+        self._raw.settimeout(self._left())  # connecting may have taken most of it
         self.sock = self._tls.wrap_socket(self._raw, server_hostname=self.host)
         self._raw = self.sock
+        if self._is_cut:  # while hands were shaken, when there was no socket to end
+            raise TimeoutError
+
+    def _left(self) -> float:
+        return max(0.001, self._deadline - time.monotonic())
 
     def cut(self) -> None:
         """End what is going on, from another thread."""
+        self._is_cut = True
         if self._raw is not None:
             try:
                 self._raw.shutdown(socket.SHUT_RDWR)
@@ -171,20 +210,22 @@ def is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # one with a zone, which only this machine knows
         return False
-    hides_another = any(parsed in network for network in _TRANSLATED)
-    return parsed.is_global and not (hides_another or parsed.is_multicast or parsed.is_reserved)
+    is_listed = any(parsed in network for network in _NOT_PUBLIC)
+    return parsed.is_global and not (is_listed or parsed.is_multicast or parsed.is_reserved)
 
 
-def _within(seconds: float, call: Callable[[], T], host: str) -> T:
+def _within(deadline: float, call: Callable[[], T], host: str) -> T:
     """The result of `call`, which may take longer than anybody waits: resolvers do."""
     results: list[T] = []
     thread = threading.Thread(
         target=lambda: _collect(call, results), name="modcore resolver", daemon=True
     )
     thread.start()
-    thread.join(seconds)
+    thread.join(max(0.0, deadline - time.monotonic()))
     if not results:
-        raise BadImage(f"could not be fetched: {host} was not found within {seconds:.0f} seconds.")
+        raise BadImage(
+            f"could not be fetched: {host} was not found within {MOST_SECONDS:.0f} seconds."
+        )
     return results[0]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modcore.errors import InvalidRequest
+from modcore.vision.declared import MOST_PARTS, declared
 from modcore.vision.options import VisionOptions
 
 if TYPE_CHECKING:
@@ -57,9 +58,13 @@ def read_header(data: bytes, options: VisionOptions) -> Header:
     """
     verify_length(len(data), options)
     name = _format_of(data)
-    declared = _declared_size(name, data)  # before Pillow prepares anything for it
-    if declared:
-        verify_size(*declared, options)
+    said = declared(name, data)  # before Pillow prepares anything for it
+    if said.size:
+        verify_size(*said.size, options)
+    if said.parts > MOST_PARTS:
+        raise BadImage(
+            f"has more than {MOST_PARTS} parts before its pixels ({name}); save it again, without what is no image."
+        )
     header, frames = _open_header(data, name)
     verify_size(header.width, header.height, options)
     verify_frames(frames)
@@ -149,21 +154,6 @@ def _format_of(data: bytes) -> str:
     )
 
 
-def _declared_size(name: str, data: bytes) -> tuple[int, int] | None:
-    """Width and height where a fixed place of the header says them (PNG; WebP, RFC 9649)."""
-    if name == "PNG" and len(data) >= 24:
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if name != "WEBP" or len(data) < 30:
-        return None
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return tuple(int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))  # type: ignore[return-value]
-
-
 def _open_header(data: bytes, name: str) -> tuple[Header, int]:
     import PIL.Image
 
@@ -175,7 +165,8 @@ def _open_header(data: bytes, name: str) -> tuple[Header, int]:
             return Header(name, width, height, orientation), getattr(image, "n_frames", 1)
     except Exception as error:
         raise BadImage(
-            f"cannot be read: the header of its {len(data)} bytes ({name}) is damaged or ends early; send all of it."
+            f"cannot be read: the header of its {len(data)} bytes ({name}) is damaged or ends early, or says what "
+            "is not read; send all of it, or save it again in a simpler way."
         ) from error
 
 

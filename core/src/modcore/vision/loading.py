@@ -10,11 +10,11 @@ from typing import Any
 
 from modcore.checkpoint import checkpoint_directory, read_config
 from modcore.engine import Engine
-from modcore.errors import ModcoreError, ModelNotServed, PluginError
+from modcore.errors import InvalidRequest, ModcoreError, ModelNotServed, PluginError
 from modcore.plugins import plugin_manager
 from modcore.plugins.matching import explain
 from modcore.vision.base import VisionModel
-from modcore.vision.options import VisionOptions
+from modcore.vision.options import VisionOptions, verify_name
 from modcore.vision.registry import VISION_MODELS
 
 
@@ -31,6 +31,7 @@ def load_vl_model(path: str | Path, with_llm: bool = False, **options: Any) -> V
     directory = checkpoint_directory(path)
     config = read_config(directory)
     name = _only_match(directory, config)
+    _verify_options(options, with_llm=with_llm)
     engines = _ENGINE_OPTIONS if with_llm else frozenset()
     own = {key: value for key, value in options.items() if key not in engines - _VISION_OPTIONS}
     model = VISION_MODELS.lookup(name)(directory, config, **own)
@@ -48,6 +49,17 @@ def load_vl_model(path: str | Path, with_llm: bool = False, **options: Any) -> V
 
 _VISION_OPTIONS = frozenset(field.name for field in fields(VisionOptions))
 _ENGINE_OPTIONS = frozenset(signature(Engine.from_pretrained).parameters) - {"path", "vision"}
+
+
+def _verify_options(options: Mapping[str, Any], *, with_llm: bool) -> None:
+    """Raise InvalidRequest for an option of the engine that is not asked for, or of nobody."""
+    for name in options:
+        if name in _ENGINE_OPTIONS - _VISION_OPTIONS and not with_llm:
+            raise InvalidRequest(
+                f"{name} is an option of the engine, which runs the language model; load it with with_llm=True.",
+                param=name,
+            )
+        verify_name(name, _VISION_OPTIONS | _ENGINE_OPTIONS if with_llm else _VISION_OPTIONS)
 
 
 def _only_match(directory: Path, config: Mapping[str, Any]) -> str:

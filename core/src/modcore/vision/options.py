@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -38,11 +38,17 @@ class VisionOptions:
         """The options by name; raises InvalidRequest for one that does not exist, or cannot be."""
         known = [field.name for field in fields(cls)]
         for name in options:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
-                raise InvalidRequest(f"{name} is no option of a vision model; {hint}", param=name)
+            verify_name(name, known)
         return cls(**{name: _checked(name, value) for name, value in options.items()})
+
+
+def verify_name(name: str, known: Iterable[str]) -> None:
+    """Raise InvalidRequest, with the one that is meant, for an option that is none of `known`."""
+    names = sorted(known)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}."
+        raise InvalidRequest(f"{name} is no option of a vision model; {hint}", param=name)
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -81,8 +87,17 @@ def _domains(value: Any) -> tuple[str, ...]:
             "without a scheme, a port or a path.",
             param="allow_media_domain",
         )
-    return tuple(name.lower().rstrip(".") for name in names)
+    return tuple(_as_asked(name) for name in names)
 
 
 def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and bool(name) and not set(name) & set("/:@?#\\ *")
+    is_text = isinstance(name, str) and bool(name) and not set(name) & set("/:@?#\\ *")
+    try:
+        return is_text and bool(_as_asked(name))
+    except UnicodeError:  # an empty label, or one that is too long
+        return False
+
+
+def _as_asked(name: str) -> str:
+    """As URLs have it: in lower case, without the dot behind it, in ASCII (RFC 3490)."""
+    return name.rstrip(".").encode("idna").decode().lower()

@@ -39,8 +39,14 @@ def split_messages(
 ) -> tuple[list[dict[str, Any]], list[ImagePart]]:
     """`messages` as templates read them, ``{"type": "image"}`` for each image, and the images in order.
 
-    Raises InvalidRequest for a part that is neither text nor an image.
+    Raises InvalidRequest for what are no messages, and for a part that is neither text nor an image.
     """
+    if isinstance(messages, Mapping) or not all(isinstance(each, Mapping) for each in messages):
+        raise InvalidRequest(
+            f"{messages!r:.80} is no list of messages; give "
+            '[{"role": "user", "content": [{"type": "text", "text": "..."}]}].',
+            param="messages",
+        )
     images: list[ImagePart] = []
     plain = [
         {**message, "content": _content(message.get("content"), images)} for message in messages

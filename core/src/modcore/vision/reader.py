@@ -36,10 +36,17 @@ _ASKED_EVERY = 0.05
 class Prepared:
     """Messages that may be read: their prompt, and their images, which are not decoded yet."""
 
-    def __init__(self, model: VisionModel, messages: Any, most_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        model: VisionModel,
+        messages: Any,
+        most_tokens: int | None = None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        model.build_preprocessor()
         plain, self.parts = split_messages(messages)
         verify_count(len(self.parts), model.options)
-        self.images = see_images(self.parts, model.options)
+        self.images = see_images(self.parts, model.options, is_wanted=is_wanted)
         self.sizes: list[ImageSize] = [
             model.measure(image.width, image.height, part.detail)
             for image, part in zip(self.images, self.parts, strict=True)
@@ -73,7 +80,7 @@ class FeatureReader:
         is_wanted: Callable[[], bool],
     ) -> Reading:
         """See `MultimodalModel.read`."""
-        prepared = Prepared(self._model, messages, most_tokens)
+        prepared = Prepared(self._model, messages, most_tokens, is_wanted)
         keys = [_key(*pair) for pair in zip(prepared.images, prepared.parts, strict=True)]
         futures: list[Future[torch.Tensor]] = []
         try:
@@ -139,8 +146,8 @@ class FeatureReader:
         started = time.monotonic()
         try:
             pixels = prepared.pixels(self._model, place)
-            [features] = self._model.forward([pixels])
-            _verify(features, prepared.sizes[place].tokens, type(self._model).__name__)
+            made = self._model.forward([pixels])
+            features = _only(made, prepared.sizes[place].tokens, type(self._model).__name__)
             self._cache.put(key, features)
             return features
         finally:
@@ -150,12 +157,20 @@ class FeatureReader:
                 self._seconds += time.monotonic() - started
 
 
-def _verify(features: torch.Tensor, tokens: int, model: str) -> None:
+def _only(made: Any, tokens: int, model: str) -> torch.Tensor:
+    """The features of the one image that `made` is of; raises StepFailed for anything else."""
+    features = made[0] if isinstance(made, (list, tuple, torch.Tensor)) and len(made) == 1 else made
+    if not isinstance(features, torch.Tensor):
+        raise StepFailed(
+            f"{model} made {features!r:.80} (a {type(features).__name__}) of an image, and not a list of one "
+            "tensor [tokens, hidden]; update the package that brings it."
+        )
     if features.dim() != 2 or len(features) != tokens:
         raise StepFailed(
             f"{model} made features of shape {list(features.shape)} of an image that it measured as "
             f"{tokens} tokens; update the package that brings it."
         )
+    return features
 
 
 def _key(image: SeenImage, part: ImagePart) -> bytes:

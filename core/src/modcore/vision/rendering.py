@@ -74,7 +74,17 @@ class Renderer:
         self._tokenizer.verify(text, most_tokens)
         ids = self._encode(text.replace(self._format.placeholder, self._format.text), markers)
         _verify_room(len(ids), counts, most_tokens)
+        self._verify_places(ids.count(self._token), len(counts))
         return widen(ids, self._token, counts)
+
+    def _verify_places(self, places: int, images: int) -> None:
+        """Raise CheckpointError unless what stands for an image holds its token once, and nothing else does."""
+        if places != images:
+            raise CheckpointError(
+                f"The prompt of {images} images has {places} times {self._format.token}, the token that becomes "
+                f"theirs: {self._format.text!r} stands for an image, and has to hold it once, and the chat template "
+                f"in {self._tokenizer.directory} must not write it elsewhere; correct the one that is wrong."
+            )
 
     def _encode(self, text: str, markers: Mapping[str, str]) -> list[int]:
         """The ids of `text`, begun as the tokenizer begins texts, once: as transformers' processors do."""

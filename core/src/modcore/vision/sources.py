@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modcore.errors import InvalidRequest
+from modcore.errors import EngineClosed, InvalidRequest
 from modcore.vision.fetch import Fetcher
 from modcore.vision.images import (
     BadImage,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Media types of ``data:`` URLs, and what their bytes have to be; a URL may leave it out.
 _LABELS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP"}
+_URLS = ("data:", "https://", "http://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,22 @@ class SeenImage:
 
 
 def see_images(
-    parts: Sequence[ImagePart], options: VisionOptions, fetcher: Fetcher | None = None
+    parts: Sequence[ImagePart],
+    options: VisionOptions,
+    fetcher: Fetcher | None = None,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> list[SeenImage]:
     """The images of `parts`; raises BadImage that names which one is wrong.
 
-    Images that have to be fetched come last: none is, when another one is refused.
+    Images that have to be fetched come last: none is, when another one is refused. Raises EngineClosed
+    instead of fetching what `is_wanted` says nobody waits for.
     """
     fetcher = fetcher or Fetcher(options)
     order = sorted(range(len(parts)), key=lambda place: _is_remote(parts[place].source))
     seen: dict[int, SeenImage] = {}
     for place in order:
+        if _is_remote(parts[place].source) and not is_wanted():
+            raise EngineClosed("Nobody waits for the answer any more.")
         try:
             seen[place] = see_image(parts[place].source, options, fetcher)
         except BadImage as error:
@@ -77,6 +84,11 @@ def see_image(source: Any, options: VisionOptions, fetcher: Fetcher) -> SeenImag
         return _see_url(source.text, options, fetcher)
     if isinstance(source, bytes):
         return _see_bytes(source, options)
+    if isinstance(source, str) and source[:8].lower().startswith(_URLS):
+        raise BadImage(
+            f"is the URL {source[:40]!r} where a path is expected; give it as "
+            '{"type": "image_url", "image_url": {"url": "..."}}.'
+        )
     if isinstance(source, (str, Path)):
         return _see_bytes(_read_file(Path(source), options), options)
     return _see_image(source, options)
@@ -109,9 +121,12 @@ def _see_image(image: Image, options: VisionOptions) -> SeenImage:
     verify_frames(getattr(image, "n_frames", 1))
     try:
         image = to_rgb(image)
-    except (OSError, SyntaxError, ValueError) as error:  # it reads its file only now
+    except MemoryError:
+        raise
+    except Exception as error:  # it reads its file only now, and says in many ways what is wrong
         raise BadImage(
-            f"({image.width} x {image.height}) cannot be decoded: its file is damaged or ends early."
+            f"({image.width} x {image.height}, mode {image.mode}) cannot be read as RGB: its file has been closed, is "
+            "damaged or ends early."
         ) from error
     digest = hashlib.sha256(f"RGB {image.size} ".encode() + image.tobytes()).digest()
     return SeenImage(*image.size, digest, image=image)
@@ -146,7 +161,8 @@ def _read_data_url(url: str, options: VisionOptions) -> tuple[str, bytes]:
         return label, binascii.a2b_base64(payload.encode("ascii"), strict_mode=True)
     except (ValueError, UnicodeEncodeError):
         raise BadImage(
-            f"is a data: URL whose {len(payload)} characters are no base64; encode it again (RFC 4648, with padding)."
+            f"is a data: URL whose {len(payload)} characters are no base64; encode it again (RFC 4648, section 4: "
+            "with padding, without line breaks, blanks or percent signs)."
         ) from None
 
 

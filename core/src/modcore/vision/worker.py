@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from modcore.errors import EngineClosed
+from modcore.errors import EngineClosed, StepFailed
 
 #: The least of priorities: a decode step that has something to do goes first.
 NICE = 19
@@ -25,20 +26,30 @@ class FeatureWorker:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "modcore images", initializer=_step_back)
+        self._is_closed = False
 
     def submit(self, task: Callable[[], T]) -> Future[T]:
-        """Queue `task`; raises EngineClosed after `close`."""
+        """Queue `task`; raises EngineClosed after `close`, StepFailed where no thread can be started."""
         try:
             return self._pool.submit(task)
-        except RuntimeError:
-            raise EngineClosed("The engine has been closed; make a new one.") from None
+        except RuntimeError as error:
+            if self._is_closed:
+                raise EngineClosed("The engine has been closed; make a new one.") from None
+            raise StepFailed(
+                f"The thread that reads images cannot be started: {error}; free memory, or let the process have "
+                "more threads."
+            ) from error
 
     def close(self) -> None:
         """Drop what waits, and wait for what runs."""
+        self._is_closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _step_back() -> None:
     """Let others go first; threads that this one starts inherit it, torch's own among them."""
     if sys.platform == "linux":  # elsewhere a priority is the whole process's
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        with contextlib.suppress(
+            OSError
+        ):  # where a sandbox forbids it, images are read all the same
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

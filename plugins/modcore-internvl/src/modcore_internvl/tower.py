@@ -87,9 +87,11 @@ class Tower:
         return x.flatten(0, 1)
 
     def _positions_of(self, positions: torch.Tensor, grid: int) -> torch.Tensor:
-        if grid not in self._positions:
-            self._positions = {grid: interpolated(positions, grid)}
-        return self._positions[grid]
+        kept = self._positions.get(grid)
+        if kept is None:  # another thread may keep those of its grid meanwhile
+            kept = interpolated(positions, grid)
+            self._positions = {grid: kept}
+        return kept
 
     def _block(self, x: torch.Tensor, weight: BlockWeight, tiles: int) -> None:
         """One layer, added to the residual stream `x` ``[tokens, C]``."""
