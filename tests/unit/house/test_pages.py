@@ -61,6 +61,12 @@ def anchors_of(page: Path) -> list[str]:
 
 
 @every_page
+def test_sessions_of_nox_that_a_page_names_are_there(page: Path) -> None:
+    there = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.M)
+    assert set(re.findall(r"nox -s (\w+)", page.read_text())) <= set(there)
+
+
+@every_page
 def test_commands_of_a_page_are_taken(page: Path) -> None:
     for command, *words in commands(page):
         parser_of(command).parse_args(words)

@@ -25,6 +25,7 @@ from modcore.serve.front_door.load import Load
 from modcore.serve.protocol import CompletionBody
 from modcore.serve.service.metrics import expose
 from modcore.serve.service.state import ServiceState
+from modcore.vision.options import VisionOptions
 from pages import PAGES, ROOT, first_cells, name_of, section
 
 COMMAND_LINE = (ROOT / "docs" / "command-line.md").read_text()
@@ -171,3 +172,14 @@ def test_layers_of_the_map_are_those_that_are_kept() -> None:
     layers = tooling["contracts"][0]["layers"]
     kept = " → ".join(each.replace("modcore.", "").replace(" : ", ", ") for each in layers)
     assert told == kept.removesuffix(", _version")
+
+
+def test_defaults_for_images_are_those_of_the_table() -> None:
+    page = (ROOT / "docs" / "vision.md").read_text()
+    rows = re.findall(r"^\| `--([a-z-]+) \w+` \| (.*?) \|", section(page, "## What is read"), re.M)
+    for option, told in rows:
+        default = getattr(VisionOptions(), option.replace("-", "_"))
+        if isinstance(default, int):
+            assert told == f"{default:,}"
+        else:
+            assert not told[0].isdigit()
