@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(ROOT.glob("docs/*.md")),
-    *sorted(ROOT.glob("*/README.md")),
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "core" / "README.md",
     *sorted(ROOT.glob("plugins/*/README.md")),
 ]
 
