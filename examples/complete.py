@@ -25,4 +25,6 @@ def main(checkpoint: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"Usage: python {sys.argv[0]} CHECKPOINT")
     main(sys.argv[1])

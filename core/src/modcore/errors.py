@@ -5,6 +5,12 @@ package, and what to do. Programming errors stay the built-in exceptions they ar
 """
 
 
+def named_kind(kind: type) -> str:
+    """A class as a sentence names it: ``an int``, ``a str``."""
+    name = kind.__qualname__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 class ModcoreError(Exception):
     """The root of modcore's own errors. ``exit_code`` is what the command line ends with."""
 

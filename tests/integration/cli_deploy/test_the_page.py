@@ -35,12 +35,3 @@ def test_the_program_of_the_page_is_deployed_and_called_as_the_page_says(
     finally:
         os.kill(row["pid"], signal.SIGTERM)
         assert modcore_command("stop", "greeter").returncode == 0
-
-
-def test_every_option_is_on_the_page_of_commands() -> None:
-    page = (PAGE.parent / "command-line.md").read_text()
-    for command in ("deploy", "ps", "logs", "stop"):
-        section = page.partition(f"## `modcore {command}")[2].partition("\n## ")[0]
-        told = modcore_command(command, "--help").stdout
-        for option in set(re.findall(r"--[a-z-]+", told)) - {"--help", "--follow", "--lines"}:
-            assert option in section, (command, option)

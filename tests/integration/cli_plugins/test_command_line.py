@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from modcore._version import VERSION
+from modcore.cli import COMMANDS
 from plugin_sites import CommandLine, Site
 
 
@@ -25,6 +26,18 @@ def test_help_shows_the_commands_with_exit_code_0(modcore: CommandLine, word: st
     assert (done.returncode, done.stderr) == (0, "")
     for command in ("demo", "explain", "generate", "list-plugins", "serve"):
         assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("words", [(), *((command,) for command in COMMANDS)], ids=str)
+def test_help_fits_a_terminal_of_80_columns_and_has_no_colours_in_a_pipe(
+    modcore: CommandLine, words: tuple[str, ...]
+) -> None:
+    done = modcore.run(*words, "--help", COLUMNS="80")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    assert done.stdout.replace("\n", "").isprintable()
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 
 
 def test_version_is_the_cores(modcore: CommandLine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 
 import pytest
@@ -163,6 +164,18 @@ def test_output_to_a_terminal_is_a_table(site: Site, modcore: CommandLine) -> No
     assert "modcore.weights" in shown
 
 
+def test_narrow_terminal_shows_ids_whole(site: Site, modcore: CommandLine) -> None:
+    name = "InternVLForConditionalGeneration"
+    site.install("modcore-redis-gateway", entry_points={"modcore.vision_models": {name: "a:X"}})
+
+    shown = re.sub(
+        r"\x1b\[[\d;]*m|\r", "", output_on_a_terminal(modcore, "list-plugins", columns=80)
+    )
+
+    assert re.search(rf"^modcore-redis-gateway +vision_models +{name} +ok *$", shown, re.M)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_a_group_without_entries_says_what_to_install(modcore: CommandLine) -> None:
     done = modcore.run("list-plugins", "--group", "text_models")
 
@@ -170,10 +183,10 @@ def test_a_group_without_entries_says_what_to_install(modcore: CommandLine) -> N
     assert done.stdout == f"modcore {VERSION}\nNo plugins. Try: pip install modcore-llama\n"
 
 
-def output_on_a_terminal(modcore: CommandLine, *words: str) -> str:
-    """What the command shows on a terminal that is 120 columns wide."""
+def output_on_a_terminal(modcore: CommandLine, *words: str, columns: int = 120) -> str:
+    """What the command shows on a terminal that is `columns` wide."""
     controller, terminal = pty.openpty()
-    environment = modcore.environment(TERM="xterm-256color", COLUMNS="120", LINES="40")
+    environment = modcore.environment(TERM="xterm-256color", COLUMNS=str(columns), LINES="40")
     environment.pop("NO_COLOR", None)
     process = subprocess.Popen(
         [modcore.python, "-m", "modcore", *words], env=environment, stdout=terminal

@@ -155,3 +155,20 @@ def test_what_follows_a_413_on_the_same_connection_is_answered(server: ServerPro
         data = body(max_tokens=1)
         connection.sendall(head_of(len(data)) + data)
         assert answer_of(connection)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "sentence"),
+    [
+        ("GET", "/v2", 404, "There is nothing at this path; see /openapi.json."),
+        ("GET", COMPLETIONS, 405, "GET is not what this path takes; send a POST."),
+        ("DELETE", "/v1/models", 405, "DELETE is not what this path takes; send a GET."),
+    ],
+)
+def test_path_or_method_that_there_is_not_is_told_in_a_sentence(
+    server: ServerProcess, method: str, path: str, status: int, sentence: str
+) -> None:
+    with connect(server) as connection:
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        told, answer = answer_of(connection)
+    assert (told, answer["error"]["message"]) == (status, sentence)

@@ -218,7 +218,7 @@ def test_wrong_calls_are_refused(base: Path) -> None:
     plain = TrainableModule(base).start()
     with pytest.raises(InvalidRequest, match="did you mean 'temperature'"):
         plain("follow apple", temprature=1)
-    with pytest.raises(InvalidRequest, match="The prompt is a int"):
+    with pytest.raises(InvalidRequest, match="The prompt is an int"):
         plain(3)
     with pytest.raises(InvalidRequest, match="no row"):
         perplexity(plain, [])

@@ -121,7 +121,7 @@ def test_a_path_that_cannot_be_one_is_refused_in_a_sentence() -> None:
 def test_an_image_to_a_text_model_is_refused(text_checkpoint: Path, files: list[str]) -> None:
     done = generate(text_checkpoint, "--prompt", "?", "--image", files[0])
     assert done.returncode == 2
-    assert "error: --image: 1 images are given, and" in done.stderr
+    assert f"error: --image: {text_checkpoint} takes text only" in done.stderr
     done = generate(text_checkpoint, "--prompt", "?", "--max-tiles", "3")
     assert done.returncode == 2
     assert "error: --max-tiles: " in done.stderr

@@ -30,7 +30,7 @@ def test_what_says_nothing_is_refused_with_what_is_wrong(text: str, fault: str) 
     with pytest.raises(InvalidRequest, match=fault) as caught:
         EntryPoint.parse(text)
     assert "write app.py:module or package.part:module" in str(caught.value)
-    assert caught.value.param == "entry"
+    assert caught.value.param is None  # ENTRY is an argument: no option is wrong
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,11 @@ def test_memory_when_no_key_is_given_has_one_of_the_process(state: Path) -> None
     assert not state.exists()
 
 
+def test_scheme_that_nobody_brings_is_refused_before_a_key_is_asked_for() -> None:
+    with pytest.raises(GatewayError, match=r"gateway sqllite://; did you mean sqlite://\?"):
+        cluster_key("sqllite:///services.db")
+
+
 def test_other_gateways_without_a_key_are_refused_with_what_to_do() -> None:
     with pytest.raises(GatewayError) as caught:
         cluster_key("redis://u:hush@h:1/0")

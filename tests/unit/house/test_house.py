@@ -70,3 +70,9 @@ def test_example_runs(text_checkpoint: Path) -> None:
         check=True,
     )
     assert b"next token by hand" in done.stdout
+
+
+def test_example_without_a_checkpoint_says_what_it_wants() -> None:
+    example = ROOT / "examples" / "complete.py"
+    done = subprocess.run([sys.executable, example], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, f"Usage: python {example} CHECKPOINT\n")

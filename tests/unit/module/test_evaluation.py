@@ -54,6 +54,8 @@ def test_scores_are_averages_and_print_as_a_table() -> None:
     assert module.eval_report.scores == {"exact_match": 0.5, "contains": 0.5}
     assert str(module.eval_report).splitlines()[0].startswith("metric")
     assert "0.500" in str(module.eval_report)
+    assert "(2 rows)" in str(module.eval_report)
+    assert "(1 row)" in str(evaluated(rows[:1], metrics=["exact_match"]).eval_report)
 
 
 def test_metric_needs_expected_answers() -> None:

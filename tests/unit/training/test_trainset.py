@@ -123,7 +123,7 @@ def test_what_holds_no_rows_is_refused(tmp_path: Path) -> None:
         Trainset.read(lines(tmp_path / "set.jsonl", "\n\n"))
     with pytest.raises(InvalidRequest, match="is a directory"):
         Trainset.read(tmp_path)
-    with pytest.raises(InvalidRequest, match="not a int"):
+    with pytest.raises(InvalidRequest, match="not an int"):
         Trainset.read(3)  # type: ignore[arg-type]
 
 

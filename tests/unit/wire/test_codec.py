@@ -143,9 +143,9 @@ Pair = namedtuple("Pair", "a b")
     [
         ("half \ud800", "lone surrogate"),
         (b"".join, "builtin_function_or_method has no form"),
-        (Colour.RED, "a Colour would arrive as a int"),
+        (Colour.RED, "a Colour would arrive as an int"),
         (Pair(1, 2), "a Pair would arrive as a tuple"),
-        (OrderedDict(a=1), "an? OrderedDict would arrive as a dict"),
+        (OrderedDict(a=1), "an OrderedDict would arrive as a dict"),
         (type("Text", (str,), {})("x"), "would arrive as a str"),
         (range(3), "range has no form"),
         (1 << 20_000, "14000 bits"),

@@ -165,7 +165,7 @@ def _overview() -> Parser:
         prog="modcore",
         usage="modcore [--debug] COMMAND [OPTIONS]",
         description=f"Turn a model checkpoint into a served model, with plugins.\n\nCommands:\n{lines}",
-        epilog="`modcore COMMAND --help` explains a command. Installed plugins may add commands of their own.",
+        epilog="`modcore COMMAND --help` explains a command.\nInstalled plugins may add commands of their own.",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks (before COMMAND)")
     parser.add_argument("-V", "--version", action="store_true", help="print the version")

@@ -141,10 +141,8 @@ def _progress() -> Iterator[Progress]:
 
 
 def _show_plugins() -> None:
-    dists: dict[str, int] = {}
-    for entry in plugin_manager().entries:
-        dists[entry.provenance] = dists.get(entry.provenance, 0) + 1
-    print("plugins: " + ", ".join(f"{dist} ({count} entries)" for dist, count in dists.items()))
+    entries = plugin_manager().entries
+    print("plugins:", ", ".join(sorted({e.provenance for e in entries if e.dist != "modcore"})))
 
 
 def _show_match(directory: Path) -> None:

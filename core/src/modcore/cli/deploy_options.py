@@ -67,10 +67,14 @@ def add_deploy_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=float,
         default=1.0,
-        help="cores for each instance, for launchers that place by resources, such as ray",
+        help="cores for each instance, for launchers that place by resources, such as ray (default: 1)",
     )
     parser.add_argument(
-        "--gpus", metavar="N", type=float, default=0.0, help="GPUs for each instance, likewise"
+        "--gpus",
+        metavar="N",
+        type=float,
+        default=0.0,
+        help="GPUs for each instance, likewise (default: 0)",
     )
     parser.add_argument(
         "--memory", metavar="SIZE", help="memory for each instance, likewise, such as 512M or 4G"

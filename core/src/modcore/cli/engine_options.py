@@ -33,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "max_batch": {
         "metavar": "N",
         "type": int,
-        "help": "requests that are answered together at most",
+        "help": "requests that are answered together at most (default: 64)",
     },
     "context_length": {
         "metavar": "N",

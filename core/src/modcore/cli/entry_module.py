@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from modcore.deploy.entry_point import EntryPoint
-from modcore.errors import InvalidRequest, ServiceError
+from modcore.errors import InvalidRequest, ServiceError, named_kind
 
 if TYPE_CHECKING:
     from modcore.module import ModuleBase
@@ -74,5 +74,4 @@ def _made(entry: EntryPoint, maker: Any, args: list[Any], kwargs: dict[str, Any]
 
 
 def _kind(value: object) -> str:
-    kind = type(value).__name__
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} ({value!r:.60})"
+    return f"{named_kind(type(value))} ({value!r:.60})"

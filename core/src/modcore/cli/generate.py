@@ -62,8 +62,7 @@ def _prompt(engine: Engine, args: argparse.Namespace) -> Prompt:
     """The prompt's text; a message when images are shown."""
     if engine.multimodal is None and args.image:
         raise InvalidRequest(
-            f"{len(args.image)} images are given, and {args.checkpoint} takes text only; leave them out, or use "
-            "a vision model.",
+            f"{args.checkpoint} takes text only; leave out what it cannot read, or use a vision model.",
             param="image",
         )
     shows = args.image or (engine.multimodal is not None and PLACE in args.prompt)

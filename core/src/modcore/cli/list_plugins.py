@@ -14,6 +14,7 @@ from modcore.plugins.commands import Command
 
 _COLUMNS = ("package", "version", "group", "id", "target", "status")
 _WIDE = 140  # columns of a terminal in which the targets have a place too
+_NARROW = 100  # fewer have none for versions, nor for what all groups begin with
 _COLOURS = {"ok": "green", "blocked": "yellow"}
 
 
@@ -94,10 +95,15 @@ def _show_table(entries: list[PluginEntry]) -> None:
     from rich.text import Text
 
     console = Console()
-    shown = _COLUMNS if console.width >= _WIDE else [c for c in _COLUMNS if c != "target"]
-    table = Table(*shown, box=box.SIMPLE_HEAD, pad_edge=False)
+    is_narrow = console.width < _NARROW
+    left_out = {"target"} if console.width < _WIDE else set()
+    left_out |= {"version"} if is_narrow else set()
+    shown = [column for column in _COLUMNS if column not in left_out]
+    table = Table(*shown, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for entry in entries:
         cells = dict(zip(_COLUMNS, map(printable, entry[:6]), strict=True))
+        if is_narrow:
+            cells["group"] = cells["group"].removeprefix("modcore.")
         styles = {"status": _COLOURS.get(entry.status, "red")}
         table.add_row(*(Text(cells[c], styles.get(c, ""), overflow="fold") for c in shown))
     console.print(table)

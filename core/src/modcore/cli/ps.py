@@ -8,13 +8,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from modcore.cli.joining import add_gateway_option, used_gateway
-from modcore.cli.text import columns, warn
+from modcore.cli.text import fitted, terminal_width, warn
 from modcore.plugins.commands import Command
 
 if TYPE_CHECKING:
     from modcore.deploy.inventory import Row
 
 _COLUMNS = ("name", "replica", "state", "url", "pid", "uptime", "restarts", "launcher", "calls")
+_SPARE = ("launcher", "pid", "restarts", "calls", "uptime")  # for a narrow terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     elif not rows:
         print("Nothing is deployed. Try: modcore deploy app.py:module")
     else:
-        print(columns([_COLUMNS, *map(_cells, rows)]))
+        print(fitted([_COLUMNS, *map(_cells, rows)], _SPARE, terminal_width()))
     return 0
 
 

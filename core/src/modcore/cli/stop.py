@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         type=float,
         default=30.0,
-        help="seconds to wait for its end before it is made to (default: 30); running calls get 5 of them",
+        help="seconds to wait before it is ended at once (default: 30); running calls get 5 of them",
     )
     add_gateway_option(parser, "where to look for it")
     parser.add_argument("--json", action="store_true", help="print JSON")

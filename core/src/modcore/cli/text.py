@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -27,3 +28,20 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in shown
     )
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that stdout is, or None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def fitted(rows: Sequence[Sequence[str]], spare: Sequence[str], width: int | None) -> str:
+    """`columns` in `width`: of the columns that `spare` names as few are left out as that takes, in this order."""
+    table = columns(rows)
+    for name in spare:
+        if width is None or max(map(len, table.splitlines())) <= width:
+            break
+        place = list(rows[0]).index(name)
+        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+        table = columns(rows)
+    return table

@@ -122,6 +122,5 @@ def _miss(holder: Any, name: str) -> str:
 
 def _wrong(text: str, fault: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{text!r} is no entry point: {fault}; write app.py:module or package.part:module.",
-        param="entry",
+        f"{text!r} is no entry point: {fault}; write app.py:module or package.part:module."
     )

@@ -26,14 +26,22 @@ def connect(url: str) -> Gateway:
     from modcore.plugins.discovery import GATEWAYS
     from modcore.plugins.manager import plugin_manager
 
+    scheme = verify_scheme(url)
+    return cast(Gateway, plugin_manager().resolve(GATEWAYS, scheme)(url))
+
+
+def verify_scheme(url: str) -> str:
+    """The scheme of `url`; raises GatewayError when nobody brings it. Imports no plugin."""
+    from modcore.plugins.discovery import GATEWAYS
+    from modcore.plugins.manager import plugin_manager
+
     scheme = scheme_of(url)
-    manager = plugin_manager()
-    known = manager.registry(GATEWAYS)
+    known = plugin_manager().registry(GATEWAYS)
     if scheme not in known:
         raise GatewayError(
             f"No installed plugin brings the gateway {scheme}://; {_hint(scheme, known)}"
         )
-    return cast(Gateway, manager.resolve(GATEWAYS, scheme)(url))
+    return scheme
 
 
 def _hint(scheme: str, known: Iterable[str]) -> str:

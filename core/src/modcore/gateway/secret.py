@@ -12,6 +12,7 @@ from pathlib import Path
 from modcore.gateway.addresses import scheme_of, shown
 from modcore.gateway.base import GatewayError
 from modcore.gateway.cluster_key import ClusterKey
+from modcore.gateway.connect import verify_scheme
 from modcore.state_directory import state_directory
 
 KEY = "MODCORE_CLUSTER_KEY"
@@ -35,7 +36,8 @@ def cluster_key(gateway_url: str) -> ClusterKey:
     What `use_cluster_key` was given; else ``MODCORE_CLUSTER_KEY``; else what the file named by
     ``MODCORE_CLUSTER_KEY_FILE`` holds; else, for sqlite://, one that is made once in the state directory, and for
     memory:// one of this process.
-    Raises GatewayError when there is none, when others can read its file, or when it is too short.
+    Raises GatewayError when there is none, when others can read its file, when it is too short, or when no plugin
+    brings such a gateway: a scheme that is misspelt wants no key.
     """
     secret = _handed_over.get(gateway_url, os.environ.get(KEY))
     if secret is not None:
@@ -47,6 +49,7 @@ def cluster_key(gateway_url: str) -> ClusterKey:
         return _process_key()
     if scheme == "sqlite":
         return ClusterKey(_kept(state_directory() / "cluster.key"))
+    verify_scheme(gateway_url)
     raise GatewayError(
         f"Services that meet at {shown(gateway_url)} need a key in common, and there is none; set {KEY}, or "
         f"{KEY_FILE} to a file that only you can read, to the same secret everywhere. One comes from: {_MAKE}"

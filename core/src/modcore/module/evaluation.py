@@ -52,7 +52,8 @@ class EvalReport:
             f"{name:<{width}}  {'n/a' if math.isnan(score) else f'{score:.3f}'}"
             for name, score in self.scores.items()
         ]
-        return "\n".join([f"{'metric':<{width}}  score ({self.rows} rows)", *lines])
+        over = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        return "\n".join([f"{'metric':<{width}}  score ({over})", *lines])
 
 
 class EvalSet:

@@ -91,11 +91,21 @@ def _dotted(place: Sequence[object]) -> str:
     return text
 
 
-async def _http_exception(_: Request, error: Exception) -> JSONResponse:
+async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    response = error_response(error.status_code, str(error.detail))
+    response = error_response(error.status_code, _routed_nowhere(request, error))
     response.headers.update(error.headers or {})
     return response
+
+
+def _routed_nowhere(request: Request, error: HTTPException) -> str:
+    """What the router says in two words, as a sentence."""
+    if error.status_code == 404:
+        return "There is nothing at this path; see /openapi.json."
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"{request.method} is not what this path takes; send a {allowed}."
+    return str(error.detail)
 
 
 async def _caller_gone(_: Request, error: Exception) -> JSONResponse:

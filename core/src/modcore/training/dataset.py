@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modcore.errors import InvalidRequest
+from modcore.errors import InvalidRequest, named_kind
 from modcore.module.jsonl import read_jsonl
 
 #: A chat message: ``{"role": ..., "content": ...}``, and what else the chat template takes.
@@ -32,7 +32,7 @@ class Example:
     def from_row(cls, row: object, place: str) -> Example:
         """The example in `row`; raises InvalidRequest, which names `place`, when it is not one."""
         if not isinstance(row, Mapping):
-            raise _wrong(place, f"a {type(row).__name__} is no row; {_FORMS}")
+            raise _wrong(place, f"{named_kind(type(row))} is no row; {_FORMS}")
         if "messages" in row and ("prompt" in row or "response" in row):
             raise _wrong(
                 place, "the row has both 'messages' and 'prompt' or 'response'; keep one form"
@@ -77,7 +77,7 @@ class Trainset:
             )
         else:
             raise InvalidRequest(
-                f"A trainset is the path of a jsonl file or a list of rows, not a {type(source).__name__}.",
+                f"A trainset is the path of a jsonl file or a list of rows, not {named_kind(type(source))}.",
                 param="trainset",
             )
         if not rows:

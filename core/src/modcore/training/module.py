@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from modcore.checkpoint import checkpoint_directory
-from modcore.errors import CheckpointError, InvalidRequest, ServiceError
+from modcore.errors import CheckpointError, InvalidRequest, ServiceError, named_kind
 from modcore.module import ModuleBase, make_repr
 from modcore.training.checkpoints import Target, fingerprint_of
 from modcore.training.dataset import Message, Trainset
@@ -111,7 +111,7 @@ class TrainableModule(ModuleBase):
         deployed = self.deployed
         if not isinstance(prompt, Sequence):
             raise InvalidRequest(
-                f"The prompt is a {type(prompt).__name__}; give a text or a list of messages.",
+                f"The prompt is {named_kind(type(prompt))}; give a text or a list of messages.",
                 param="prompt",
             )
         asked = as_prompt(prompt, has_template=deployed.encoder.has_template)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from modcore.errors import named_kind
 from modcore.flow.values import package
 from modcore.wire import JSON, MSGPACK, bounds
 from modcore.wire.extensions import ENCODER, packed, unpack
@@ -124,7 +125,7 @@ def _part(value: Any, depth: int, place: str) -> Any:
 def _named(value: Any) -> str:
     if type(value) is dict:
         return f"the key {next(key for key in value if type(key) is not str)!r} of a dict"
-    return repr(value) if type(value) in (float, int) else f"a {type(value).__qualname__}"
+    return repr(value) if type(value) in (float, int) else named_kind(type(value))
 
 
 def _from_json(body: bytes) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.msgpack import Ext
 
+from modcore.errors import named_kind
 from modcore.flow.values import package
 from modcore.wire import bounds, tensors
 from modcore.wire.refusals import CannotTravel, Malformed, NeedsImport
@@ -85,8 +86,8 @@ def _refusal(value: Any) -> str:
         None,
     )
     if parent is not None and kind.__mro__[1] is not object:
-        return f"a {kind.__qualname__} would arrive as a {parent.__name__}; make it one first"
-    return f"a {kind.__qualname__} has no form on the wire; send numbers, texts, lists, dicts, bytes, arrays or tensors"
+        return f"{named_kind(kind)} would arrive as {named_kind(parent)}; make it one first"
+    return f"{named_kind(kind)} has no form on the wire; send numbers, texts, lists, dicts, bytes, arrays or tensors"
 
 
 def _unpack_extension(code: int, data: memoryview) -> Any:

@@ -10,6 +10,7 @@ import importlib
 import sys
 from typing import Any
 
+from modcore.errors import named_kind
 from modcore.wire.refusals import CannotTravel, Malformed
 
 ARRAY, SCALAR, TENSOR = 20, 21, 22
@@ -63,7 +64,7 @@ def _packed_array(numpy: Any, value: Any) -> tuple[int, bytes]:
     is_scalar = isinstance(value, numpy.generic)
     if not is_scalar and kind is not numpy.ndarray:
         raise CannotTravel(
-            f"a {kind.__qualname__} would arrive as an array; make it one with numpy.asarray"
+            f"{named_kind(kind)} would arrive as an array; make it one with numpy.asarray"
         )
     if not dtype.isnative or dtype.name not in _NUMPY.values() or dtype.metadata:
         raise CannotTravel(
@@ -77,7 +78,7 @@ def _packed_array(numpy: Any, value: Any) -> tuple[int, bytes]:
 
 def _packed_tensor(torch: Any, value: Any) -> tuple[int, bytes]:
     if type(value) is not torch.Tensor:
-        raise CannotTravel(f"a {type(value).__qualname__} would arrive as a tensor; send its .data")
+        raise CannotTravel(f"{named_kind(type(value))} would arrive as a tensor; send its .data")
     dtype = str(value.dtype).removeprefix("torch.")
     if value.layout is not torch.strided or value.is_meta or dtype not in _TORCH.values():
         raise CannotTravel(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from modcore.errors import named_kind
 from modcore.flow.calls import needs_loop
 from modcore.module import ActionModule, ModuleBase
 from modcore.serve.caller_gone import CallerGone
@@ -140,7 +141,7 @@ def _parts(message: Any) -> Arguments:
 
 
 def _no_call(what: str, wanted: str, given: object) -> Refused:
-    return Refused(400, "BadRequest", f"{what} has to be {wanted}, not a {type(given).__name__}.")
+    return Refused(400, "BadRequest", f"{what} has to be {wanted}, not {named_kind(type(given))}.")
 
 
 def _spoken(kind: str) -> str:
