@@ -135,6 +135,19 @@ def test_the_earliest_of_several_stop_strings_wins() -> None:
     assert run(["world", "lo"], ["hello world"]) == (["hel"], True)
 
 
+def test_stop_string_that_began_before_it_counted_ends_the_text() -> None:
+    matcher = StopStrings(["STOP"])
+    assert matcher.push("a ST", may_stop=False) == ("a ", False)
+    assert matcher.push("OP", may_stop=True) == ("", True)
+
+
+def test_stop_string_that_ended_before_it_counted_is_text() -> None:
+    matcher = StopStrings(["ab", "abcd"])
+    assert matcher.push("ab", may_stop=False) == ("", False)
+    assert matcher.push("c") == ("", False)
+    assert matcher.push("x") == ("abcx", False)
+
+
 def expected(stops: Sequence[str], text: str) -> str:
     return min((text.partition(stop)[0] for stop in stops), key=len, default=text)
 

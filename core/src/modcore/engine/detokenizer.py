@@ -103,10 +103,18 @@ class StopStrings:
         self._stops = tuple(stops)
         self._held = ""
 
-    def push(self, text: str) -> tuple[str, bool]:
-        """What of `text` may be shown, and whether a stop string has ended it."""
+    def push(self, text: str, *, may_stop: bool = True) -> tuple[str, bool]:
+        """What of `text` may be shown, and whether a stop string has ended it.
+
+        One that ends in a text that `may_stop` may have begun in one that may not.
+        """
+        before = len(self._held)
         self._held += text
-        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        places = [
+            place
+            for stop in self._stops
+            if may_stop and (place := self._held.find(stop, max(0, before - len(stop) + 1))) >= 0
+        ]
         if places:
             shown, self._held = self._held[: min(places)], ""
             return shown, True

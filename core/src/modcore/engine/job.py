@@ -87,9 +87,10 @@ class Job:
 
     def note_prompt(self, place: int, records: Sequence[TokenLogprob]) -> None:
         """Keep the log probabilities of the prompt's tokens behind `place`."""
-        known = self.prompt_logprobs or [None]
-        if len(known) < place + 1 + len(records):  # a paused prompt is read again
-            self.prompt_logprobs = [*known[: place + 1], *records]
+        if self.prompt_logprobs is None:
+            self.prompt_logprobs = [None]
+        if len(self.prompt_logprobs) < place + 1 + len(records):  # a paused prompt is read again
+            self.prompt_logprobs = [*self.prompt_logprobs[: place + 1], *records]
 
     def _show(self, piece: Piece) -> None:
         is_last = all(transcript.is_done for transcript in self._transcripts.values())
