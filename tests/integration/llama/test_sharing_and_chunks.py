@@ -233,6 +233,18 @@ def test_prompt_of_one_token_has_the_log_probability_of_none(checkpoint: Path) -
     assert engine.generate([[5]], params)[0].prompt_logprobs == [None]
 
 
+@pytest.mark.parametrize("options", [{"n": 4}, {"best_of": 3}, {"stop": "e", "n": 2}, {}])
+def test_stats_count_the_tokens_that_the_usage_tells(
+    checkpoint: Path, options: dict[str, Any]
+) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="float32")
+    params = SamplingParams(max_tokens=30, seed=1, ignore_eos=True, **options)
+    usages = [each.usage for each in engine.generate(["the quick", "fox"], params)]
+    stats = engine.stats()
+    assert stats.prompt_tokens_total == sum(usage.prompt_tokens for usage in usages)
+    assert stats.generation_tokens_total == sum(usage.completion_tokens for usage in usages)
+
+
 def test_workload_of_shared_and_random_prompts_leaves_nothing_behind(checkpoint: Path) -> None:
     rng = random.Random(0)
     engine = Engine.from_pretrained(
