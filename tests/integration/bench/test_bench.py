@@ -211,6 +211,7 @@ def wait_for_answers(server: ServerProcess, count: int) -> None:
         (["--plot", "figures.pdf"], "--plot"),
         (["--plot", "/nowhere/figures.png"], "--plot"),
         (["--output", "/nowhere/figures.json"], "--output"),
+        (["--output", "/tmp"], "--output"),
         (["--kv-tokens", "0"], "--kv-tokens"),
         (["--dtype", "int3"], "--dtype"),
         (["--model", "x"], "--model"),
@@ -232,6 +233,8 @@ def test_wrong_option_is_one_sentence_with_exit_code_2(
     ("words", "said"),
     [
         (["ftp://here"], "http://"),
+        (["localhost:8000"], "http://"),
+        (["127.0.0.1:8000/v1"], "http://"),
         (["http://key:s3cret@127.0.0.1:1"], "--api-key-env"),
         (["http://127.0.0.1:1", "--dtype", "float32"], "--dtype"),
         (["http://127.0.0.1:1", "--api-key-env", "NOT_SET_ANYWHERE"], "--api-key-env"),

@@ -206,11 +206,43 @@ def test_stop_strings_count_behind_min_tokens(checkpoint: Path) -> None:
     assert engine.generate(["the"], late)[0].usage.completion_tokens == 20
 
 
+def test_stop_string_that_begins_within_min_tokens_ends_the_answer_behind_them(
+    checkpoint: Path,
+) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="float32")
+    params = {"max_tokens": 20, "temperature": 0.0, "ignore_eos": True}
+    free = engine.generate(["the quick"], SamplingParams(**params))[0]
+    before, after = (engine.tokenizer.decode(free.token_ids[:count]) for count in (8, 9))
+    stop = after[len(before) - 1 :]
+    assert free.text.index(stop) == len(before) - 1
+    got = engine.generate(["the quick"], SamplingParams(**params, stop=stop, min_tokens=8))[0]
+    assert (got.text, got.finish_reason) == (before[:-1], "stop")
+    assert got.usage.completion_tokens == 9
+
+
 def test_regex_and_schema_shape_the_text(checkpoint: Path) -> None:
     engine = Engine.from_pretrained(checkpoint, dtype="float32")
     result = engine.generate(["the"], SamplingParams(max_tokens=40, regex="[a-c]{3}[0-9]{2}"))[0]
     assert len(result.text) == 5
     assert result.finish_reason == "stop"
+
+
+def test_prompt_of_one_token_has_the_log_probability_of_none(checkpoint: Path) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="float32")
+    params = SamplingParams(max_tokens=1, prompt_logprobs=2)
+    assert engine.generate([[5]], params)[0].prompt_logprobs == [None]
+
+
+@pytest.mark.parametrize("options", [{"n": 4}, {"best_of": 3}, {"stop": "e", "n": 2}, {}])
+def test_stats_count_the_tokens_that_the_usage_tells(
+    checkpoint: Path, options: dict[str, Any]
+) -> None:
+    engine = Engine.from_pretrained(checkpoint, dtype="float32")
+    params = SamplingParams(max_tokens=30, seed=1, ignore_eos=True, **options)
+    usages = [each.usage for each in engine.generate(["the quick", "fox"], params)]
+    stats = engine.stats()
+    assert stats.prompt_tokens_total == sum(usage.prompt_tokens for usage in usages)
+    assert stats.generation_tokens_total == sum(usage.completion_tokens for usage in usages)
 
 
 def test_workload_of_shared_and_random_prompts_leaves_nothing_behind(checkpoint: Path) -> None:

@@ -94,6 +94,7 @@ async def ask(answer: bytes) -> Measurement:
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
         ("https://example.org", "https://example.org:443"),
+        ("http://127.0.0.1:0", "http://127.0.0.1:0"),
         ("http://[::1]:80/a b/v1", "http://[::1]:80/a%20b"),
         ("http://bücher.example", "http://xn--bcher-kva.example:80"),
     ],

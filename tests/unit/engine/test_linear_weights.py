@@ -63,6 +63,18 @@ def test_every_format_is_close_to_the_exact_product(
     assert error(got, expected) < {"exact": exact, "int8": 0.02, "int4": 0.12}[linear_format]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tokens", TOKENS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weights_in_rows_are_close_to_the_exact_product(
+    shape: tuple[int, int], tokens: int, dtype: torch.dtype
+) -> None:
+    weight, x = drawn(*shape, dtype=dtype), drawn(tokens, shape[1], dtype=dtype)
+    made = CpuKernels().pack_linear(weight, None, "int8", shared=True)
+    assert isinstance(made, Int8WeightOnlyLinear)
+    assert error(made(x), functional.linear(x.double(), weight.double())) < 0.02
+
+
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_packed_equals_plain(tokens: int) -> None:
     weight, x = drawn(192, 96, dtype=torch.float32), drawn(tokens, 96, dtype=torch.float32)

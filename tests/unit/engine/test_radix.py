@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modcore.engine.memory import MemoryManager
+from modcore.engine.holdings import Holdings
+from modcore.engine.memory import MemoryManager, RequestTable
 from modcore.engine.radix import Node, PrefixCache
 
 TEXTS = st.lists(st.integers(0, 2), min_size=1, max_size=12)
@@ -103,3 +104,20 @@ def test_many_touches_do_not_grow_the_bookkeeping() -> None:
         tree.hold(node)
         tree.release(node)
     assert len(tree._leaves) < 1000
+
+
+class EvictedWhenCounted(PrefixCache):
+    """As if a step gave up what nobody holds just after it has been counted."""
+
+    @property
+    def evictable_tokens(self) -> int:
+        count = super().evictable_tokens
+        self.evict(count)
+        return count
+
+
+def test_rows_that_a_step_gives_up_while_they_are_counted_are_not_counted_twice() -> None:
+    memory = MemoryManager(20, 1, 1, 1, torch.float32, torch.device("cpu"))
+    tree = EvictedWhenCounted(memory)
+    put(tree, [1, 2, 3])
+    assert Holdings(memory, RequestTable(1), tree).tokens_in_use == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -47,3 +50,14 @@ def test_one_token_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch)
 def test_tiny_models_do_not_take_millions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizing, "available_memory", lambda: 1 << 50)
     assert tokens(None, context=10**9) == MOST_TOKENS
+
+
+def test_a_limit_of_address_space_bounds_what_is_available() -> None:
+    statement = "from modcore.engine.sizing import available_memory; print(available_memory())"
+    room = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -v 4000000 && exec "$0" -c "$1"', sys.executable, statement],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 0 < int(room.stdout) < 4_000_000 * 1024

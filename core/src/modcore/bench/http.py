@@ -50,7 +50,9 @@ class Address:
             )
         secure = parts.scheme == "https"
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~").rstrip("/").removesuffix("/v1")
-        return cls(secure, host, port or (443 if secure else 80), path)
+        if port is None:
+            port = 443 if secure else 80
+        return cls(secure, host, port, path)
 
     @property
     def authority(self) -> str:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,8 +50,12 @@ def _verify_files(args: argparse.Namespace) -> None:
     """Learn before the measurement, not after it, that its result cannot be written."""
     for param in ("output", "plot"):
         file = getattr(args, param)
-        if file is not None and not Path(file).absolute().parent.is_dir():
+        if file is None:
+            continue
+        if not Path(file).absolute().parent.is_dir():
             raise InvalidRequest(f"there is no directory for {file}.", param=param)
+        if Path(file).is_dir():
+            raise InvalidRequest(f"{file} is a directory; name a file in it.", param=param)
     if args.plot is not None:
         from modcore.bench.plot import verify_plotting
 
@@ -71,6 +76,10 @@ def _target(args: argparse.Namespace, settings: Settings) -> Iterator[Target]:
         asyncio.run(server.connect())
         yield server
         return
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", args.target) and not Path(args.target).exists():
+        raise InvalidRequest(
+            f"TARGET {args.target} is no directory; a server's URL begins with http://."
+        )
     for option in ("model", "api_key_env", "text_prompts"):
         if getattr(args, option):
             raise InvalidRequest("is for the URL of a server; leave it out.", param=option)

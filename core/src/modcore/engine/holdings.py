@@ -20,9 +20,13 @@ class Holdings:
 
     @property
     def tokens_in_use(self) -> int:
-        """Rows that running requests hold; what only the prefix cache keeps is not among them."""
+        """Rows that running requests hold; what only the prefix cache keeps is not among them.
+
+        May be asked for in the middle of a step, which moves rows between the two counts.
+        """
+        free = self.memory.free_tokens  # first: what is given up meanwhile must not count twice
         cached = self.cache.evictable_tokens if self.cache else 0
-        return self.memory.tokens - self.memory.free_tokens - cached
+        return max(0, self.memory.tokens - free - cached)
 
     def match(self, request: Request) -> torch.Tensor:
         """Hold what the cache knows of the text; returns its rows.

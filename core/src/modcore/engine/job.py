@@ -42,6 +42,7 @@ class Job:
         self.wanted = wanted
         self.error: ModcoreError | None = None
         self.is_done = False
+        self.written = 0  # tokens of all answers
         self.prompt_logprobs: list[TokenLogprob | None] | None = None
         self.deliver: Callable[[Piece | ModcoreError], None] = lambda _: None
         self._transcripts = dict(zip(requests, transcripts, strict=True))
@@ -51,8 +52,7 @@ class Job:
     def usage(self) -> Usage:
         """Tokens read, once for all answers, and written, those of all answers."""
         first = self.requests[0]
-        written = sum(transcript.length for transcript in self._transcripts.values())
-        return Usage(first.prompt_length, written, first.cached_tokens)
+        return Usage(first.prompt_length, self.written, first.cached_tokens)
 
     @property
     def moments(self) -> Moments:
@@ -62,11 +62,15 @@ class Job:
         first = each[0]
         return Moments(first.arrived, first.started, first.first_token, max(ends, default=None))
 
+    def has_ended(self, request: Request) -> bool:
+        """Whether the text of `request` has ended, so that its events change nothing any more."""
+        return self.is_done or self._transcripts[request].is_done
+
     def handle(self, event: Event) -> None:
         """Deliver what follows from `event`."""
-        transcript = self._transcripts[event.request]
-        if self.is_done or transcript.is_done:
+        if self.has_ended(event.request):
             return
+        transcript = self._transcripts[event.request]
         if event.error:
             self.fail(event.error)
             return
@@ -74,6 +78,7 @@ class Job:
             if event.token is None:
                 piece: Piece | None = transcript.abort()
             else:
+                self.written += 1
                 piece = transcript.push(
                     event.token, event.logprob, event.finish_reason, is_text=event.is_text
                 )
@@ -87,9 +92,10 @@ class Job:
 
     def note_prompt(self, place: int, records: Sequence[TokenLogprob]) -> None:
         """Keep the log probabilities of the prompt's tokens behind `place`."""
-        known = self.prompt_logprobs or [None]
-        if len(known) < place + 1 + len(records):  # a paused prompt is read again
-            self.prompt_logprobs = [*known[: place + 1], *records]
+        if self.prompt_logprobs is None:
+            self.prompt_logprobs = [None]
+        if len(self.prompt_logprobs) < place + 1 + len(records):  # a paused prompt is read again
+            self.prompt_logprobs = [*self.prompt_logprobs[: place + 1], *records]
 
     def _show(self, piece: Piece) -> None:
         is_last = all(transcript.is_done for transcript in self._transcripts.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -56,8 +57,8 @@ def _size(count: int) -> str:
 
 
 def available_memory() -> int:
-    """Bytes of memory that can be taken without swapping, here and in this container."""
-    return min(_machine_memory(), _container_memory())
+    """Bytes of memory that can be taken without swapping, here, in this container, by this process."""
+    return min(_machine_memory(), _container_memory(), _process_memory())
 
 
 def _machine_memory() -> int:
@@ -80,3 +81,15 @@ def _container_memory() -> int:
     except (OSError, ValueError):
         return sys.maxsize
     return max(0, int(limit) - used) if limit.isdigit() else sys.maxsize
+
+
+def _process_memory() -> int:
+    """What the process's limit of address space (``ulimit -v``) leaves; sys.maxsize without a limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:  # not Linux
+        return limit
+    return max(0, limit - pages * resource.getpagesize())

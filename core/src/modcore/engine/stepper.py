@@ -92,6 +92,10 @@ class Stepper:
                 self._writing.release()
 
     def _handle(self, job: Job, event: Event) -> None:
+        if event.token is not None and not job.has_ended(event.request):
+            self._generation_tokens += 1
+            if not job.written:  # once, however many answers were asked for
+                self._prompt_tokens += event.request.prompt_length
         try:
             job.handle(event)
         except Exception as error:  # of whoever takes the pieces: no other job has to do with it
@@ -185,8 +189,6 @@ class Stepper:
         self.jobs[request].note_prompt(start, records)
 
     def _write_token(self, request: Request, token: int, logprob: TokenLogprob | None) -> None:
-        self._prompt_tokens += 0 if request.written else request.prompt_length
-        self._generation_tokens += 1
         try:
             request.accept(token)
         except ModcoreError as error:

@@ -65,9 +65,7 @@ class Transcript:
 
     def _scan(self, text: str) -> tuple[str, bool]:
         """What may be shown of `text`, and whether a stop string ends the answer."""
-        if self.length <= self._min_tokens:
-            return text, False
-        return self._stops.push(text)
+        return self._stops.push(text, may_stop=self.length > self._min_tokens)
 
     @property
     def mean_logprob(self) -> float:

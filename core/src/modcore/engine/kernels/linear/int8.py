@@ -12,6 +12,7 @@ from modcore.engine.kernels.linear.packed import packed_bytes, packed_range
 from modcore.engine.kernels.linear.quantise import row_blocks, to_int8
 
 _SMALLEST = 1e-30  # a token of zeros still needs a scale
+_COLUMNS = 16  # PyTorch's weight-only operator reads so many at once
 
 
 class Int8Linear:
@@ -68,7 +69,8 @@ class Int8WeightOnlyLinear:
     """8-bit weights times activations as they are, for processors without VNNI, and for a tied head.
 
     The rows stay in order, so that they can be an embedding, too (`RowTable`).
-    From `MANY` tokens on, blocks of rows are turned back and multiplied in x's dtype.
+    From `MANY` tokens on, blocks of rows are turned back and multiplied in x's dtype. So are those of
+    half precision and a width that PyTorch's operator runs beyond, which ends the process.
     """
 
     MANY = 16
@@ -78,12 +80,14 @@ class Int8WeightOnlyLinear:
         self._weight, scales = to_int8(weight)
         self._scales = scales.to(weight.dtype)
         self._bias = bias
+        fits = weight.dtype == torch.float32 or weight.shape[1] % _COLUMNS == 0
+        self._many = self.MANY if fits else 0
         self.nbytes = self._weight.nbytes + self._scales.nbytes + bias_bytes(bias)
 
     @few_shapes
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See `LinearWeight`."""
-        if len(x) < self.MANY:
+        if len(x) < self._many:
             product: torch.Tensor = torch.ops.aten._weight_int8pack_mm(
                 x, self._weight, self._scales
             )
