@@ -106,12 +106,12 @@ class Forwarder:
             connection.is_sent = True
         else:
             await _send_rest(connection, body)
-        call.waiting.watch()
+        call.watch.mind_caller()
         await connection.head()
 
     def _head(self, call: Call, url: str) -> bytes:
         length = call.body.length
-        left = max(0.001, call.waiting.until - asyncio.get_running_loop().time())
+        left = max(0.001, call.watch.until - asyncio.get_running_loop().time())
         return b"".join(
             (
                 _first_lines(call.path, url),
