@@ -9,6 +9,7 @@ and ``mlp_in``, after the norm; ``q`` and ``k`` after the position encoding, ``v
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -102,29 +103,19 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
 
     def _context_attention_kernel(self, q: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         """Attention of the tokens that are read, ``[T - decode, H, D]``."""
-        memory = state.mem_manager
-        return self.kernels.context_attention(
-            q,
-            memory.keys[self.layer_num],
-            memory.values[self.layer_num],
-            state,
-            self.scale,
-            self.sliding_window,
-            self.alibi_slopes,
-        )
+        return self._attend(self.kernels.context_attention, q, state)
 
     def _token_attention_kernel(self, q: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         """Attention of the decode part, ``[decode, H, D]``."""
+        return self._attend(self.kernels.token_attention, q, state)
+
+    def _attend(
+        self, attention: Callable[..., torch.Tensor], q: torch.Tensor, state: InferStateInfo
+    ) -> torch.Tensor:
+        """What the kernel `attention` makes of this layer's keys and values for `q`."""
         memory = state.mem_manager
-        return self.kernels.token_attention(
-            q,
-            memory.keys[self.layer_num],
-            memory.values[self.layer_num],
-            state,
-            self.scale,
-            self.sliding_window,
-            self.alibi_slopes,
-        )
+        keys, values = memory.keys[self.layer_num], memory.values[self.layer_num]
+        return attention(q, keys, values, state, self.scale, self.sliding_window, self.alibi_slopes)
 
     def _post_cache_kv(self, k: torch.Tensor, v: torch.Tensor, state: InferStateInfo) -> None:
         """Write the new tokens' keys and values ``[T, K, D]`` to their rows."""
