@@ -1,4 +1,4 @@
-"""The transformer layer that most families share: norm, attention, residual, norm, MLP, residual.
+"""The layers that most families share: norm, attention, residual, norm, MLP, residual; in the end norm and head.
 
 A family overrides the steps, not the order. The named points at which activations are read and
 replaced: ``embed``; in each layer ``layers.{i}.``: ``in`` and ``out``, the residual stream; ``attn_in``
@@ -16,7 +16,7 @@ import torch
 
 from modcore.engine.config import TextConfig
 from modcore.engine.kernels import Kernels
-from modcore.engine.layers.base import TransformerLayerInfer
+from modcore.engine.layers.base import PostLayerInfer, TransformerLayerInfer
 from modcore.engine.state import InferStateInfo
 from modcore.engine.weights import Shard
 
@@ -125,3 +125,22 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
 
     def _point(self, name: str, x: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         return state.point(f"layers.{self.layer_num}.{name}", x) if state.taps else x
+
+
+class PostLayerInferTpl(PostLayerInfer):
+    """The final norm and the head."""
+
+    @abstractmethod
+    def _final_norm(self, x: torch.Tensor, weight: Any) -> torch.Tensor:
+        """The norm of the tokens whose logits are asked for, ``[logits, hidden]``."""
+
+    def context_forward(
+        self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
+    ) -> torch.Tensor:
+        """See `PostLayerInfer`; the head is ``layer_weight.lm_head``."""
+        normed = self._final_norm(inputs[infer_state.logit_index], layer_weight)
+        normed = infer_state.point("final_norm", normed)
+        logits = layer_weight.lm_head(normed).float()
+        return infer_state.point("logits", logits)
+
+    token_forward = context_forward
