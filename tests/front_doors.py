@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import os
 import secrets
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from python_processes import UrlProcess
 
 SERVICE = Path(__file__).with_name("contract_service.py")
 
@@ -32,37 +27,8 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
-class Process:
-    """A process that prints ``url: URL ...`` once it is ready."""
-
-    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-        assert self.process.stdout and self.process.stderr
-        self.errors: list[str] = []
-        self._reader = threading.Thread(target=self._read_errors, daemon=True)
-        self._reader.start()
-        for line in self.process.stdout:
-            if line.startswith("url: "):
-                self.url, *rest = line.removeprefix("url: ").split()
-                self.id = rest[0] if rest else ""
-                return
-        self.process.wait()
-        self._reader.join()
-        raise AssertionError(f"the process ended: {''.join(self.errors)}")
-
-    def _read_errors(self) -> None:
-        assert self.process.stderr
-        self.errors.extend(self.process.stderr)
-
-    def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
-        address = urlsplit(self.url)
-        return http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout)
+class Process(UrlProcess):
+    """A front door, or a service behind one."""
 
     def ask(self, path: str, body: Any = None, **headers: str) -> Answer:
         """One request on a connection of its own; underscores in names of headers are hyphens."""
@@ -78,14 +44,6 @@ class Process:
 
     def call(self, service: str, *args: Any, **headers: str) -> Answer:
         return self.ask(f"/call/{service}", {"args": args, "kwargs": {}}, **headers)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        try:
-            return self.process.wait(20)
-        finally:
-            self.process.kill()
-            self.process.wait()
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a sample, 0 when there is none."""
@@ -135,15 +93,6 @@ class Cluster:
         process = Process(words, {**self.environment, **environment})
         self._processes.append(process)
         return process
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """The first true value of `condition`."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"it did not become so within {seconds} s"
-        time.sleep(0.02)
-    return value
 
 
 @contextlib.contextmanager

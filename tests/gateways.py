@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,14 +20,6 @@ CLOSED_PORT = 9  # nobody listens on discard
 def instance(service: str = "echo", number: int = 1, **values: Any) -> Instance:
     given = {"id": f"i{number}", "url": f"http://127.0.0.1:{9000 + number}", **values}
     return Instance(service=service, **given)
-
-
-def until(condition: Callable[[], Any], timeout: float = 10.0) -> None:
-    """Wait until `condition` holds; fails after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, f"it did not come about within {timeout} s"
-        time.sleep(0.005)
 
 
 class TroubledGateway:

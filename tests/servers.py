@@ -2,83 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 from prometheus_client.parser import text_string_to_metric_families
 
+from python_processes import UrlProcess
+
 Samples = dict[tuple[str, str], float]
 
 
-class ServerProcess:
+class ServerProcess(UrlProcess):
     """A running `modcore serve`."""
-
-    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "modcore", "serve", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-        assert self.process.stdout and self.process.stderr
-        self.errors: list[str] = []
-        self._reader = threading.Thread(target=self._read_errors, daemon=True)
-        self._reader.start()
-        self.url = ""
-        for line in self.process.stdout:
-            if line.startswith("url: "):
-                self.url = line.removeprefix("url: ").strip()
-                return
-        self.process.wait()
-        self._reader.join()
-        raise AssertionError(f"the server ended: {''.join(self.errors)}")
-
-    def _read_errors(self) -> None:
-        assert self.process.stderr
-        self.errors.extend(self.process.stderr)
 
     def client(self, key: str = "none") -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        try:
-            return self.process.wait(20)
-        finally:
-            self.process.kill()
-            self.process.wait()
 
-
-@contextlib.contextmanager
-def serving(*words: str, **environment: str) -> Iterator[ServerProcess]:
-    server = ServerProcess([*words, "--port", "0"], environment)
-    try:
-        yield server
-    finally:
-        server.stop()
+def serving(*words: str, **environment: str) -> ServerProcess:
+    """To be used as a context manager, which ends it."""
+    return ServerProcess(["-m", "modcore", "serve", *words, "--port", "0"], environment)
 
 
 def send(server: ServerProcess, path: str, body: Any) -> socket.socket:
     """A connection on which `body` (bytes, or what becomes JSON) has been sent; nothing is read."""
-    address = urlsplit(server.url)
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         f"content-length: {len(data)}\r\n\r\n"
     )
-    connection = socket.create_connection((address.hostname, address.port), timeout=60)
+    connection = socket.create_connection(server.address, timeout=60)
     connection.sendall(head.encode() + data)
     return connection
 

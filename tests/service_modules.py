@@ -141,7 +141,7 @@ def main() -> None:
     module = MODULES[sys.argv[1]]() if checkpoint is None else modcore.TrainableModule(checkpoint)
     app = ModuleApp(module.start(), TOKEN, **options)
     listener = open_listener("127.0.0.1", 0)
-    run_service(app, listener, lambda: print(url_of(listener), flush=True), grace=grace)
+    run_service(app, listener, lambda: print(f"url: {url_of(listener)}", flush=True), grace=grace)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 import front_doors
-from front_doors import Process, eventually
+from front_doors import Process
+from waiting import wait_until
 
 CLIENTS, AT_ONCE = 500, 50
 
@@ -32,13 +33,13 @@ async def hang_up_after_the_first_event(door: Process, turns: asyncio.Semaphore)
 async def test_five_hundred_clients_that_hang_up_leave_nothing_behind(tmp_path: Path) -> None:
     with front_doors.cluster(tmp_path) as cluster:
         echo, door = cluster.service("echo"), cluster.front_door()
-        await asyncio.to_thread(eventually, lambda: door.instances("echo"))
+        await asyncio.to_thread(wait_until, lambda: door.instances("echo"))
         turns, process = asyncio.Semaphore(AT_ONCE), psutil.Process(door.process.pid)
         sizes, files = [], []
         for _ in range(4):
             clients = (hang_up_after_the_first_event(door, turns) for _ in range(CLIENTS))
             await asyncio.gather(*clients)
-            await asyncio.to_thread(eventually, lambda: not echo.ask("/health").json["under_way"])
+            await asyncio.to_thread(wait_until, lambda: not echo.ask("/health").json["under_way"])
             assert door.metric("modcore_front_door_in_flight", service="echo") == 0
             sizes.append(process.memory_info().rss)
             files.append(process.num_fds())

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import front_doors
-from front_doors import Process, eventually
+from front_doors import Process
 from redis_server import RedisServer, redis_server
+from waiting import wait_until
 
 TTL, HEARTBEAT = 1.5, 0.5
 
@@ -55,18 +56,18 @@ def test_calls_go_on_without_redis(redis: RedisServer, tmp_path: Path, fault: st
         for _ in range(3):
             cluster.service("echo", "--idempotent")
         door = cluster.front_door()
-        eventually(lambda: len(door.instances("echo")) == 3)
+        wait_until(lambda: len(door.instances("echo")) == 3)
         with Caller(door) as caller:
             if fault == "emptied":
                 redis.client().flushall()
             else:
                 redis.kill() if fault == "killed" else redis.suspend()
-                eventually(lambda: door.metric("modcore_registry_stale_seconds") > TTL + 1)
+                wait_until(lambda: door.metric("modcore_registry_stale_seconds") > TTL + 1)
                 assert door.ask("/readyz").json["status"] == "degraded"
                 redis.start() if fault == "killed" else redis.resume()
-            eventually(lambda: redis.client().dbsize() > 0)
-            eventually(lambda: door.ask("/readyz").json["status"] == "ok")
-            eventually(lambda: len(door.instances("echo")) == 3)
+            wait_until(lambda: redis.client().dbsize() > 0)
+            wait_until(lambda: door.ask("/readyz").json["status"] == "ok")
+            wait_until(lambda: len(door.instances("echo")) == 3)
             before = len(caller.statuses)
-            eventually(lambda: len(caller.statuses) > before + 50)
+            wait_until(lambda: len(caller.statuses) > before + 50)
         assert set(caller.statuses) == {200}

@@ -10,6 +10,7 @@ import pytest
 
 from modcore.engine import AsyncEngine, SamplingParams
 from modcore.engine.admission import PastFuture
+from waiting import await_until
 
 pytestmark = pytest.mark.fault
 
@@ -74,9 +75,9 @@ async def test_every_request_ends_and_memory_stays_level(text_checkpoint: Path) 
     await asyncio.gather(*(one(place) for place in range(COUNT)))
     assert sum(ends.values()) == COUNT
     assert min(ends["stop"], ends["length"], ends["left"]) > 300
-    async with asyncio.timeout(30):
-        while engine.engine.stats().running or engine.engine.stats().kv_tokens_used:
-            await asyncio.sleep(0.01)
+    await await_until(
+        lambda: not (engine.engine.stats().running or engine.engine.stats().kv_tokens_used)
+    )
     assert engine.engine.stats().waiting == 0
     # Kernels are prepared for every number of tokens that a step has had; then nothing grows.
     assert memory[-1] - memory[-4] < 60, memory

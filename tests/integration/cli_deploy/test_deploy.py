@@ -17,8 +17,9 @@ import pytest
 
 import modcore
 from deployed import events, group_of, modcore_command, rows, write_app
-from gateways import until
 from processes import is_running
+from python_processes import PythonProcess
+from waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -49,45 +50,24 @@ def module():
 """
 
 
-class Foreground:
-    """A running ``modcore deploy --json``."""
+class Foreground(PythonProcess):
+    """A running ``modcore deploy --json``, which is killed at the end of its block."""
 
     def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "modcore", "deploy", *words, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.errors: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        super().__init__(["-m", "modcore", "deploy", *words, "--json"])
 
-    def _read(self) -> None:
-        assert self.process.stderr
-        self.errors.extend(self.process.stderr)
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGKILL)
 
     def event(self) -> dict[str, Any]:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
+        line = self.stdout.readline()
         assert line, self.errors
         told: dict[str, Any] = json.loads(line)
         return told
 
     def end(self) -> list[dict[str, Any]]:
         """Wait for the end; the last events."""
-        assert self.process.stdout
-        with self.process.stdout as output:
-            return events(output.readlines())
-
-
-@contextlib.contextmanager
-def foreground(*words: str) -> Iterator[Foreground]:
-    running = Foreground(*words)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
+        return events(self.stdout.readlines())
 
 
 def called(url: str, *args: object) -> Any:
@@ -111,20 +91,20 @@ def supervisor_of(state: Path, name: str) -> int:
 def test_deploy_stays_says_each_url_and_drains_when_it_is_told_to_end(
     app: str, number: signal.Signals
 ) -> None:
-    with foreground(app, "--replicas", "2", "--name", "web") as deployed:
+    with Foreground(app, "--replicas", "2", "--name", "web") as deployed:
         first, second = deployed.event(), deployed.event()
         assert {(each["event"], each["replica"]) for each in (first, second)} == {
             ("ready", 0),
             ("ready", 1),
         }
         running = [called(each["url"], "pid") for each in (first, second)]
-        until(lambda: [row["state"] for row in listed()] == ["ready", "ready"])
+        wait_until(lambda: [row["state"] for row in listed()] == ["ready", "ready"])
         answers: list[Any] = []
         call = threading.Thread(
             target=lambda: answers.append(called(first["url"], "sleep", 2.0)), daemon=True
         )
         call.start()
-        until(lambda: 1 in [row["calls"] for row in listed()])
+        wait_until(lambda: 1 in [row["calls"] for row in listed()])
         deployed.process.send_signal(number)
         assert [each["event"] for each in deployed.end()] == ["stopping", "stopped", "stopped"]
         assert deployed.process.wait() == 0
@@ -135,7 +115,7 @@ def test_deploy_stays_says_each_url_and_drains_when_it_is_told_to_end(
 
 
 def test_second_ctrl_c_does_not_wait_for_what_runs(app: str) -> None:
-    with foreground(app) as deployed:
+    with Foreground(app) as deployed:
         ready = deployed.event()
         pid = called(ready["url"], "pid")
         os.kill(pid, signal.SIGSTOP)
@@ -174,7 +154,7 @@ def test_detached_service_is_listed_read_and_ended(app: str, state: Path) -> Non
     for row in found:
         assert called(row["url"], "pid") == row["pid"]
         called(row["url"], "say", f"I am replica {row['replica']}")
-    until(lambda: "replica 1" in modcore_command("logs", "web").stdout)
+    wait_until(lambda: "replica 1" in modcore_command("logs", "web").stdout)
     told = modcore_command("logs", "web", "-n", "2").stdout.splitlines()
     assert [line.partition(":")[0] for line in told] == ["web-0", "web-1"]
     missing = modcore_command("logs", "web", "--replica", "7")
@@ -239,7 +219,7 @@ def test_killed_instance_comes_back_and_is_listed_where_it_is(app: str) -> None:
     assert modcore_command("deploy", app, "--name", "web", "--detach").returncode == 0
     [before] = listed()
     os.kill(before["pid"], signal.SIGKILL)
-    until(lambda: [row["restarts"] for row in listed() if row["state"] == "ready"] == [1])
+    wait_until(lambda: [row["restarts"] for row in listed() if row["state"] == "ready"] == [1])
     [after] = listed()
     assert called(after["url"], "pid") == after["pid"] != before["pid"]
     assert after["id"] == before["id"]
@@ -252,7 +232,7 @@ def test_killed_supervisor_takes_its_instances_with_it_and_its_name_is_free_agai
     assert modcore_command("deploy", app, "--name", "web", "--detach").returncode == 0
     [before] = listed()
     os.kill(supervisor_of(state, "web"), signal.SIGKILL)
-    until(lambda: not group_of(before["pid"]), 2.0)
+    wait_until(lambda: not group_of(before["pid"]), 2.0)
     [dead] = listed()
     assert (dead["state"], dead["url"], dead["pid"]) == ("dead", "", None)
     assert modcore_command("deploy", app, "--name", "web", "--detach").returncode == 0
@@ -260,7 +240,7 @@ def test_killed_supervisor_takes_its_instances_with_it_and_its_name_is_free_agai
     assert after["state"] == "ready"
     os.kill(supervisor_of(state, "web"), signal.SIGKILL)
     os.kill(after["pid"], signal.SIGKILL)
-    until(lambda: not group_of(after["pid"]), 2.0)
+    wait_until(lambda: not group_of(after["pid"]), 2.0)
     stopped = modcore_command("stop", "web")
     assert (stopped.returncode, stopped.stdout) == (0, "web: dead already\n")
     assert listed() == []
@@ -272,7 +252,7 @@ def test_service_that_is_given_up_is_listed_as_failed(tmp_path: Path) -> None:
     assert modcore_command(*words).returncode == 0
     [row] = listed()
     os.kill(row["pid"], signal.SIGKILL)
-    until(lambda: [row["state"] for row in listed()] == ["failed"])
+    wait_until(lambda: [row["state"] for row in listed()] == ["failed"])
     assert modcore_command("stop", "web").returncode == 0
     assert listed() == []
 
@@ -291,7 +271,7 @@ def test_logs_are_followed_across_lines_that_come(app: str) -> None:
     assert modcore_command("deploy", app, "--name", "web", "--detach").returncode == 0
     [row] = listed()
     called(row["url"], "say", "before")
-    until(lambda: "before" in modcore_command("logs", "web").stdout)
+    wait_until(lambda: "before" in modcore_command("logs", "web").stdout)
     reader = subprocess.Popen(
         [sys.executable, "-m", "modcore", "logs", "web", "-f", "-n", "1"],
         stdout=subprocess.PIPE,
@@ -313,7 +293,7 @@ def test_log_says_where_a_call_failed_that_its_caller_learns_less_of(app: str) -
     with pytest.raises(TypeError) as caught:
         called(row["url"], "greet", *range(3))
     assert "app.py" not in "".join(getattr(caught.value, "__notes__", []))
-    until(lambda: "getattr(self, what)(*args)" in modcore_command("logs", "web").stdout)
+    wait_until(lambda: "getattr(self, what)(*args)" in modcore_command("logs", "web").stdout)
 
 
 def test_nobody_else_can_read_a_detached_services_secrets(app: str, state: Path) -> None:

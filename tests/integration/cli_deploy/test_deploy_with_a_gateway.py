@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from deployed import group_of, modcore_command, rows, write_app
-from gateways import OTHER_KEY, instance, until
+from gateways import OTHER_KEY, instance
 from modcore.gateway import ClusterKey, connect
 from modcore.gateway.instance import read_entry
 from modcore.module.remote import RemoteModule
 from processes import is_running
+from waiting import wait_until
 
 SECRET = "the secret of this cluster"
 
@@ -106,7 +107,7 @@ def test_killed_instance_is_registered_again_as_the_one_it_was(app: str, here: M
     here("deploy", app, "--name", "web", "--detach")
     [before] = here.listed()
     os.kill(before["pid"], signal.SIGKILL)
-    until(lambda: [row["restarts"] for row in here.listed() if row["state"] == "ready"] == [1])
+    wait_until(lambda: [row["restarts"] for row in here.listed() if row["state"] == "ready"] == [1])
     [after] = here.listed()
     assert (after["id"], after["url"] != before["url"]) == (before["id"], True)
 
@@ -119,12 +120,12 @@ def test_logs_and_end_of_what_runs_elsewhere_go_over_http(
     token = ClusterKey(SECRET).token
     for row in running:
         RemoteModule(row["url"], token).call(("say", f"this is {row['id']}"), {})
-    until(lambda: all(f"this is {row['id']}" in here("logs", "web") for row in running))
+    wait_until(lambda: all(f"this is {row['id']}" in here("logs", "web") for row in running))
     supervisor = there.supervisor("web")
     told = json.loads(here("stop", "web", "--json"))
     assert told["here"] is None
     assert told["elsewhere"] == {row["url"]: "stopped" for row in running}
-    until(lambda: not is_running(supervisor))
+    wait_until(lambda: not is_running(supervisor))
     assert not any(group_of(row["pid"]) for row in running)
     assert here.listed() == there.listed() == []
     assert "nothing is deployed" in here.fails("stop", "web")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from deployed import group_of, write_app
-from gateways import until
 from processes import is_running
+from waiting import wait_until
 
 PARENT = """
 import os, pathlib, sys, time
@@ -68,25 +68,25 @@ def parent(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Parent]:
 def test_nothing_is_left_two_seconds_after_the_parent_is_killed(parent: Parent) -> None:
     assert len(parent.left) == 3  # the service, its guard, and what it started
     parent.process.kill()
-    until(lambda: not parent.left, 2.0)
+    wait_until(lambda: not parent.left, 2.0)
 
 
 def test_stopped_service_does_not_outlive_its_parent(parent: Parent) -> None:
     os.kill(parent.service, signal.SIGSTOP)
     parent.process.kill()
-    until(lambda: not parent.left, 2.0)
+    wait_until(lambda: not parent.left, 2.0)
 
 
 @pytest.mark.parametrize("parent", [("forked",)], indirect=True)
 def test_process_that_was_forked_from_the_parent_keeps_no_service_alive(parent: Parent) -> None:
     parent.process.kill()
-    until(lambda: not parent.left, 2.0)
+    wait_until(lambda: not parent.left, 2.0)
 
 
 @pytest.mark.parametrize("parent", [("leaves",)], indirect=True)
 def test_parent_that_ends_without_a_word_takes_its_services_with_it(parent: Parent) -> None:
     assert parent.process.wait(30) == 0
-    until(lambda: not parent.left, 2.0)
+    wait_until(lambda: not parent.left, 2.0)
 
 
 NESTED = """
@@ -124,13 +124,13 @@ def test_services_that_a_service_has_started_are_gone_too(tmp_path: Path, is_sto
         if is_stopped:
             os.kill(outer, signal.SIGSTOP)
         parent.kill()
-    until(lambda: not group_of(outer) and not group_of(inner), 2.0)
+    wait_until(lambda: not group_of(outer) and not group_of(inner), 2.0)
 
 
 def test_what_a_killed_service_started_is_gone_though_its_parent_is_too(parent: Parent) -> None:
     parent.process.send_signal(signal.SIGSTOP)  # it cannot clean up
     os.kill(parent.service, signal.SIGKILL)
-    until(lambda: not parent.left, 2.0)
+    wait_until(lambda: not parent.left, 2.0)
 
 
 def test_guard_that_is_killed_harms_nobody_and_the_service_ends_all_the_same(
@@ -138,8 +138,8 @@ def test_guard_that_is_killed_harms_nobody_and_the_service_ends_all_the_same(
 ) -> None:
     [guard] = [pid for pid in parent.left if pid not in (parent.service, parent.grandchild)]
     os.kill(guard, signal.SIGKILL)
-    until(lambda: not is_running(guard))
+    wait_until(lambda: not is_running(guard))
     assert is_running(parent.service)
     parent.process.kill()
-    until(lambda: not is_running(parent.service), 2.0)
+    wait_until(lambda: not is_running(parent.service), 2.0)
     os.kill(parent.grandchild, signal.SIGKILL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from modcore.errors import ServiceError
 from modcore.plugins import PluginManager, ServiceSpec
 from processes import is_running
+from waiting import wait_until
 
 
 def spec(checkpoint: Path, *words: str) -> ServiceSpec:
@@ -61,7 +61,4 @@ def test_service_ends_when_its_parent_is_killed(text_checkpoint: Path) -> None:
     child = int(parent.stdout.readline())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    deadline = time.monotonic() + 10
-    while is_running(child):
-        assert time.monotonic() < deadline, "the service outlived its parent"
-        time.sleep(0.05)
+    wait_until(lambda: not is_running(child), 10, "the service ends with its parent")

@@ -12,7 +12,6 @@ import pytest
 
 import modcore
 from deployed import TOKEN, entry_spec, group_of, launch, write_app
-from gateways import until
 from modcore.deploy import supervision
 from modcore.deploy.child import Child
 from modcore.deploy.handover import Handover
@@ -39,7 +38,7 @@ def test_killed_service_comes_back_at_another_url(app: Path) -> None:
         pid = call(service, "pid")
         assert isinstance(pid, int)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: service.url not in ("", first))
+        wait_until(lambda: service.url not in ("", first))
         assert call(service, "pid") != pid
         assert (service.poll(), service.restarts) == (None, 1)
     finally:
@@ -91,7 +90,7 @@ def test_service_that_has_run_for_a_while_may_fail_as_often_as_at_first(
     try:
         for restart in range(3):
             os.kill(service.pid, signal.SIGKILL)
-            until(lambda restart=restart: service.restarts > restart and service.url)
+            wait_until(lambda restart=restart: service.restarts > restart and service.url)
     finally:
         service.stop()
 
@@ -116,7 +115,7 @@ def test_what_a_service_says_is_in_its_log_file_and_behind_its_name_on_our_stder
     service = launch(entry_spec(app, name="speaker", replica=3))
     try:
         assert call(service, "say", f"one\ntwo {TOKEN}") is None
-        until(lambda: "two" in "".join(last_lines(log_path("speaker", 3), 9)))
+        wait_until(lambda: "two" in "".join(last_lines(log_path("speaker", 3), 9)))
         assert call(service, "environment")["MODCORE_LOG_FILE"] == str(log_path("speaker", 3))
     finally:
         service.stop()
@@ -129,9 +128,9 @@ def test_stop_while_it_waits_to_be_started_again_ends_at_once(app: Path) -> None
     service = launch(entry_spec(app, restarts=9))
     for restart in range(4):  # the next pause is 3.2 s long
         os.kill(service.pid, signal.SIGKILL)
-        until(lambda restart=restart: service.restarts > restart and service.url)
+        wait_until(lambda restart=restart: service.restarts > restart and service.url)
     os.kill(service.pid, signal.SIGKILL)
-    until(lambda: not service.url)
+    wait_until(lambda: not service.url)
     started = time.monotonic()
     assert service.stop() == -signal.SIGKILL
     assert time.monotonic() - started < 1

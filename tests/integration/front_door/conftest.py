@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import front_doors
-from front_doors import Cluster, Process, eventually
+from front_doors import Cluster, Process
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -34,5 +35,5 @@ def echo(shared: Cluster) -> Process:
 def door(shared: Cluster, echo: Process) -> Process:
     """A front door without a key before it."""
     door = shared.front_door()
-    eventually(lambda: door.instances("echo"))
+    wait_until(lambda: door.instances("echo"))
     return door

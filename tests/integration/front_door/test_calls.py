@@ -9,7 +9,8 @@ import threading
 import psutil
 import pytest
 
-from front_doors import Cluster, Process, eventually
+from front_doors import Cluster, Process
+from waiting import wait_until
 
 MIB = 1024 * 1024
 
@@ -103,7 +104,7 @@ def test_an_answer_is_held_back_when_the_client_does_not_read(door: Process) -> 
         before = process.memory_info().rss
         connection.request("POST", "/stream/echo", json.dumps({"args": ["x", 2000, 65536]}))
         response = connection.getresponse()
-        eventually(lambda: door.instances("echo")[0]["in_flight"] == 1)
+        wait_until(lambda: door.instances("echo")[0]["in_flight"] == 1)
         grown = max(process.memory_info().rss - before for _ in range(200))
         assert grown < 20 * MIB
         size = sum(len(part) for part in iter(lambda: response.read(MIB), b""))
@@ -116,11 +117,11 @@ def test_a_client_that_goes_away_ends_its_call(door: Process, echo: Process) -> 
         path = "/call/echo" if what["args"][0] == "wait" else "/stream/echo"
         connection = door.connect()
         connection.request("POST", path, json.dumps(what))
-        eventually(lambda: echo.ask("/health").json["under_way"])
+        wait_until(lambda: echo.ask("/health").json["under_way"])
         connection.sock.close()  # type: ignore[union-attr]
         connection.close()
-        eventually(lambda: not echo.ask("/health").json["under_way"])
-    eventually(lambda: door.metric("modcore_front_door_in_flight", service="echo") == 0)
+        wait_until(lambda: not echo.ask("/health").json["under_way"])
+    wait_until(lambda: door.metric("modcore_front_door_in_flight", service="echo") == 0)
     counted = door.metric("modcore_front_door_requests_total", service="echo", status="499")
     assert counted - before == 1  # the stream had a status already
 

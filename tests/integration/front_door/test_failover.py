@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from front_doors import Cluster, Process, eventually
+from front_doors import Cluster, Process
+from waiting import wait_until
 
 
 def answered(door: Process, service: str) -> set[str]:
@@ -27,13 +28,13 @@ def test_instances_are_used_as_they_come_and_go(cluster: Cluster) -> None:
     door = cluster.front_door()
     assert door.call("echo", "x").status == 404
     first = cluster.service("echo")
-    eventually(lambda: door.call("echo", "x").status == 200)
+    wait_until(lambda: door.call("echo", "x").status == 200)
     second = cluster.service("echo")
-    eventually(lambda: answered(door, "echo") == {first.id, second.id})
+    wait_until(lambda: answered(door, "echo") == {first.id, second.id})
     first.stop()
-    eventually(lambda: len(door.instances("echo")) == 1)
+    wait_until(lambda: len(door.instances("echo")) == 1)
     assert answered(door, "echo") == {second.id}
-    eventually(lambda: len(door.errors) >= 3)
+    wait_until(lambda: len(door.errors) >= 3)
     assert [line.partition(" at ")[0] for line in door.errors] == [
         f"up: echo {first.id}",
         f"up: echo {second.id}",
@@ -45,7 +46,7 @@ def test_instances_are_used_as_they_come_and_go(cluster: Cluster) -> None:
 def test_a_killed_instance_costs_no_call_of_an_idempotent_service(cluster: Cluster) -> None:
     services = [cluster.service("echo", "--idempotent") for _ in range(3)]
     door = cluster.front_door()
-    eventually(lambda: len(door.instances("echo")) == 3)
+    wait_until(lambda: len(door.instances("echo")) == 3)
     statuses: list[int] = []
     ends = threading.Event()
 
@@ -60,12 +61,12 @@ def test_a_killed_instance_costs_no_call_of_an_idempotent_service(cluster: Clust
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(statuses) > 200)
+    wait_until(lambda: len(statuses) > 200)
     services[0].stop(signal.SIGKILL)
     killed, before = time.monotonic(), len(statuses)
-    eventually(lambda: len(door.instances("echo")) == 2)
+    wait_until(lambda: len(door.instances("echo")) == 2)
     assert time.monotonic() - killed < 1.5 + 0.5 + 2.0  # TTL, what it may be late, our looking
-    eventually(lambda: len(statuses) > before + 200)
+    wait_until(lambda: len(statuses) > before + 200)
     ends.set()
     for thread in threads:
         thread.join()
@@ -80,13 +81,13 @@ def test_a_call_in_flight_is_repeated_only_where_that_does_no_harm(
     for _ in range(2):
         cluster.service("echo", *words)
     door = cluster.front_door()
-    eventually(lambda: len(door.instances("echo")) == 2)
+    wait_until(lambda: len(door.instances("echo")) == 2)
     # The first dies of the call, and so does the second when the call is made again.
     answer = door.call("echo", "die")
     assert answer.status == 502
     assert "whether the call was made is not known" in answer.json["error"]["message"]
     alive = {True: 0, False: 1}[idempotent]
-    eventually(lambda: len(door.instances("echo")) == alive)
+    wait_until(lambda: len(door.instances("echo")) == alive)
     retries = door.metric("modcore_front_door_retries_total", service="echo", reason="died")
     assert retries == int(idempotent)
 
@@ -94,7 +95,7 @@ def test_a_call_in_flight_is_repeated_only_where_that_does_no_harm(
 def test_a_busy_instance_passes_its_calls_to_another(cluster: Cluster) -> None:
     first, second = cluster.service("echo"), cluster.service("echo")
     door = cluster.front_door()
-    eventually(lambda: len(door.instances("echo")) == 2)
+    wait_until(lambda: len(door.instances("echo")) == 2)
     door.call("echo", "busy")
     assert len(answered(door, "echo")) == 1
     assert door.metric("modcore_front_door_retries_total", reason="busy") > 0
@@ -111,7 +112,7 @@ def test_a_refused_connection_is_tried_elsewhere_and_left_out_then(cluster: Clus
     dead = cluster.service("echo", "--url", f"http://127.0.0.1:{port}")
     lives = cluster.service("echo")
     door = cluster.front_door()
-    eventually(lambda: len(door.instances("echo")) == 2)
+    wait_until(lambda: len(door.instances("echo")) == 2)
     assert answered(door, "echo") == {lives.id}
     ejected = {each["id"]: each["state"] for each in door.instances("echo")}
     assert ejected == {dead.id: "ejected", lives.id: "ready"}
@@ -123,7 +124,7 @@ def test_a_refused_connection_is_tried_elsewhere_and_left_out_then(cluster: Clus
 def test_a_stream_that_is_cut_off_ends_with_an_error_and_no_half_event(cluster: Cluster) -> None:
     cluster.service("echo", "--model", "parrot")
     door = cluster.front_door()
-    eventually(lambda: door.instances("echo"))
+    wait_until(lambda: door.instances("echo"))
     events = door.ask("/stream/echo", {"args": ["die", 2, 1]}).body.split(b"\n\n")
     assert events[:2] == [b'data: {"piece": "0"}', b'data: {"piece": "1"}']
     (last,) = events[2:-1]
@@ -138,7 +139,7 @@ def test_a_stream_that_is_cut_off_ends_with_an_error_and_no_half_event(cluster: 
 def test_an_answer_that_is_cut_off_is_never_whole(cluster: Cluster) -> None:
     cluster.service("echo")
     door = cluster.front_door()
-    eventually(lambda: door.instances("echo"))
+    wait_until(lambda: door.instances("echo"))
     with contextlib.closing(door.connect()) as connection:
         connection.request("POST", "/call/echo", json.dumps({"args": ["half"]}))
         with pytest.raises((IncompleteRead, HTTPException, ConnectionError)):
@@ -150,7 +151,7 @@ def test_a_forged_document_is_ignored_and_counted(cluster: Cluster) -> None:
     cluster.service("echo", "--url", "http://169.254.169.254:80")
     lives = cluster.service("echo")
     door = cluster.front_door()
-    eventually(lambda: door.instances("echo"))
+    wait_until(lambda: door.instances("echo"))
     assert [each["id"] for each in door.instances("echo")] == [lives.id]
     assert door.ask("/services").json["refused_documents"] == 2
     assert door.metric("modcore_registry_refused_documents_total") == 2
@@ -159,9 +160,9 @@ def test_a_forged_document_is_ignored_and_counted(cluster: Cluster) -> None:
 def test_without_a_store_a_new_front_door_uses_what_the_last_one_knew(cluster: Cluster) -> None:
     service = cluster.service("echo")
     first = cluster.front_door()
-    eventually(lambda: first.instances("echo"))
+    wait_until(lambda: first.instances("echo"))
     break_store(cluster)
-    eventually(lambda: first.ask("/readyz").json["status"] == "degraded")
+    wait_until(lambda: first.ask("/readyz").json["status"] == "degraded")
     assert answered(first, "echo") == {service.id}
     first.stop()
     second = cluster.front_door()
@@ -181,7 +182,7 @@ def test_without_a_store_and_without_a_snapshot_it_opens_and_says_that_it_is_not
     assert (door.ask("/readyz").status, door.ask("/readyz").json["status"]) == (503, "starting")
     assert any("trying again" in line for line in door.errors)
     mend_store(cluster)
-    eventually(lambda: door.ask("/readyz").status == 200)
+    wait_until(lambda: door.ask("/readyz").status == 200)
 
 
 def break_store(cluster: Cluster) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import openai
 import pytest
 
-from front_doors import Cluster, Process, eventually
+from front_doors import Cluster, Process
+from waiting import wait_until
 
 SERVED = {"MODCORE_API_KEY": "the key of the model"}
 
@@ -24,7 +25,7 @@ def model(shared: Cluster, text_checkpoint: Path) -> Process:
 def client(shared: Cluster, model: Process) -> openai.OpenAI:
     door = shared.front_door(MODCORE_API_KEY="sesame")
     client = openai.OpenAI(base_url=f"{door.url}/v1", api_key="sesame", max_retries=0, timeout=60)
-    eventually(lambda: len(client.models.list().data) == 2)
+    wait_until(lambda: len(client.models.list().data) == 2)
     return client
 
 
@@ -60,7 +61,7 @@ def test_a_stream_can_be_closed(client: openai.OpenAI, model: Process) -> None:
     stream.close()
     bearer = f"Bearer {SERVED['MODCORE_API_KEY']}"
     running = "modcore:num_requests_running"
-    eventually(
+    wait_until(
         lambda: (
             f'{running}{{model_name="tiny"}} 0.0'
             in model.ask("/metrics", authorization=bearer).body.decode()
@@ -88,6 +89,6 @@ def test_a_model_that_ends_is_not_listed_any_more(
     shared: Cluster, client: openai.OpenAI, text_checkpoint: Path
 ) -> None:
     third = shared.model(text_checkpoint, "--model-name", "third", "--dtype", "float32")
-    eventually(lambda: "third" in {each.id for each in client.models.list()})
+    wait_until(lambda: "third" in {each.id for each in client.models.list()})
     assert third.stop() == 0
-    eventually(lambda: "third" not in {each.id for each in client.models.list()})
+    wait_until(lambda: "third" not in {each.id for each in client.models.list()})

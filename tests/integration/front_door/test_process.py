@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from front_doors import Cluster, eventually
+from front_doors import Cluster
+from waiting import wait_until
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -87,7 +88,7 @@ def test_a_key_from_a_file_is_asked_for_and_stands_on_no_command_line(
 def test_told_to_end_it_lets_calls_finish(cluster: Cluster) -> None:
     cluster.service("echo")
     door = cluster.front_door()
-    eventually(lambda: door.instances("echo"))
+    wait_until(lambda: door.instances("echo"))
     with contextlib.closing(door.connect()) as connection:
         connection.request("POST", "/stream/echo", json.dumps({"args": ["slow", 20, 1]}))
         response = connection.getresponse()
@@ -103,20 +104,20 @@ def test_a_call_that_does_not_end_is_ended_with_an_error(
 ) -> None:
     service = cluster.service("echo")
     door = cluster.front_door()
-    eventually(lambda: door.instances("echo"))
+    wait_until(lambda: door.instances("echo"))
     with contextlib.closing(door.connect()) as connection:
         connection.request("POST", "/stream/echo", json.dumps({"args": ["slow", 100000, 1]}))
         response = connection.getresponse()
         response.readline()
         with contextlib.closing(HTTPConnection("127.0.0.1", connection.port)) as other:
             other.request("POST", "/call/echo", json.dumps({"args": ["wait"]}))
-            eventually(lambda: service.ask("/health").json["under_way"] == 2)
+            wait_until(lambda: service.ask("/health").json["under_way"] == 2)
             door.process.send_signal(number)
             assert b"The front door is shutting down" in response.read().split(b"\n\n")[-2]
             refused = other.getresponse()
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     assert door.process.wait(10) == 0
-    eventually(lambda: not service.ask("/health").json["under_way"])
+    wait_until(lambda: not service.ask("/health").json["under_way"])
 
 
 def test_errors_of_clients_write_no_line_and_no_traceback(cluster: Cluster) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import modcore
-from front_doors import Cluster, Process, eventually
+from front_doors import Cluster, Process
 from modcore.wire import MSGPACK, decode, encode
+from waiting import wait_until
 
 
 def work(what: str, value: Any = None) -> Any:
@@ -45,7 +46,7 @@ def service(shared: Cluster) -> Iterator[modcore.ServerModule]:
 @pytest.fixture(scope="module")
 def door(shared: Cluster, service: modcore.ServerModule) -> Process:
     door = shared.front_door()
-    eventually(lambda: door.instances("worker"))
+    wait_until(lambda: door.instances("worker"))
     return door
 
 
@@ -114,13 +115,13 @@ def test_replicas_that_end_in_order_cost_no_call(shared: Cluster, door: Process)
             each.start()
         threads = [threading.Thread(target=ask) for _ in range(3)]
         try:
-            eventually(lambda: len(door.instances("pair")) == 2)
+            wait_until(lambda: len(door.instances("pair")) == 2)
             for thread in threads:
                 thread.start()
-            eventually(lambda: len(statuses) > 100)
+            wait_until(lambda: len(statuses) > 100)
             services[0].stop()
             before = len(statuses)
-            eventually(lambda: len(statuses) > before + 100)
+            wait_until(lambda: len(statuses) > before + 100)
         finally:
             ends.set()
             for thread in threads:

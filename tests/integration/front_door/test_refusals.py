@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from front_doors import Cluster, Process, eventually
+from front_doors import Cluster, Process
+from waiting import wait_until
 
 KEY = "sesame-open"
 
@@ -147,7 +148,7 @@ def test_a_body_that_grows_over_the_cap_is_refused_and_its_call_ends(
             for _ in range(70):
                 connection.send(b"%x\r\n%b\r\n" % (len(part), part))
         assert connection.getresponse().status == 413
-    eventually(lambda: not echo.ask("/health").json["under_way"])
+    wait_until(lambda: not echo.ask("/health").json["under_way"])
 
 
 def test_headers_over_the_cap_are_refused(door: Process) -> None:
@@ -172,7 +173,7 @@ def test_a_call_beyond_its_deadline_is_ended(door: Process, echo: Process) -> No
     assert answer.status == 504
     assert answer.json["error"]["type"] == "DeadlineExceeded"
     assert answer.json["error"]["message"] == "There was no complete answer within 0.3 s."
-    eventually(lambda: not echo.ask("/health").json["under_way"])
+    wait_until(lambda: not echo.ask("/health").json["under_way"])
 
 
 def test_a_call_beyond_its_deadline_counts_for_its_service_as_504(door: Process) -> None:
@@ -207,14 +208,14 @@ def test_calls_over_the_capacity_are_told_to_come_again(shared: Cluster, echo: P
     door = shared.front_door("--capacity", "2", "--service-capacity", "1")
     with contextlib.closing(door.connect()) as connection:
         connection.request("POST", "/call/echo", json.dumps({"args": ["wait"]}))
-        eventually(lambda: door.metric("modcore_front_door_in_flight", service="echo") == 1)
+        wait_until(lambda: door.metric("modcore_front_door_in_flight", service="echo") == 1)
         refused = door.call("echo")
         assert (refused.status, refused.headers["retry-after"]) == (429, "1")
         assert door.ask("/health").status == 200
-    eventually(lambda: door.call("echo").status == 200)
+    wait_until(lambda: door.call("echo").status == 200)
     with contextlib.closing(shared.front_door("--capacity", "1").connect()) as connection:
         connection.request("POST", "/call/echo", json.dumps({"args": ["wait"]}))
-        eventually(lambda: echo.ask("/health").json["under_way"])
+        wait_until(lambda: echo.ask("/health").json["under_way"])
         port = connection.port
         with contextlib.closing(type(connection)("127.0.0.1", port)) as other:
             other.request("POST", "/call/echo", json.dumps({"args": []}))

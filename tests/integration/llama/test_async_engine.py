@@ -12,6 +12,7 @@ import pytest
 from grammars import EXPLOSIVE
 from modcore.engine import Answer, AsyncEngine, Engine, SamplingParams
 from modcore.errors import EngineBusy, EngineClosed, InvalidRequest
+from waiting import await_until
 
 GREEDY = SamplingParams(max_tokens=16, temperature=0.0)
 LONG = SamplingParams(max_tokens=400, temperature=0.0)
@@ -30,9 +31,8 @@ async def read(answer: Answer) -> str:
 
 
 async def until_idle(engine: AsyncEngine) -> None:
-    async with asyncio.timeout(20):
-        while engine.engine.scheduler.has_work or engine.engine.scheduler.holdings.tokens_in_use:
-            await asyncio.sleep(0.005)
+    scheduler = engine.engine.scheduler
+    await await_until(lambda: not (scheduler.has_work or scheduler.holdings.tokens_in_use))
 
 
 async def test_many_tasks_get_the_answers_they_would_get_alone(running: AsyncEngine) -> None:
@@ -144,9 +144,7 @@ async def test_answer_that_has_ended_does_not_end_a_later_one_of_its_id(
 ) -> None:
     first = await running.submit("the", GREEDY, request_id="a")
     await read(first)
-    async with asyncio.timeout(10):
-        while "a" in running._jobs:
-            await asyncio.sleep(0.005)
+    await await_until(lambda: "a" not in running._jobs)
     second = await running.submit("the", GREEDY, request_id="a")
     first.close()
     pieces = [piece async for piece in second]

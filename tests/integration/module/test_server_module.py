@@ -39,6 +39,7 @@ from served_modules import (
     SlowToLoad,
     Worker,
 )
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -459,9 +460,7 @@ def test_state_of_a_process_that_has_ended_is_the_truth_before_any_call() -> Non
     module = modcore.ServerModule(Worker(), "worker", restarts=0).start()
     assert module.state.deploy == "done"
     os.kill(module("pid"), signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while module.state.deploy == "done" and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: module.state.deploy != "done")
     assert module.state.deploy == "failed"
     assert "worker ended with exit code -9" in str(module.state.error)
     assert module.url is None
@@ -496,10 +495,7 @@ def test_process_ends_when_its_parent_is_killed() -> None:
     child = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while is_running(child):
-        assert time.monotonic() < deadline, "the process outlived its parent"
-        time.sleep(0.05)
+    wait_until(lambda: not is_running(child), 10, "the process ends with its parent")
 
 
 def test_internal_command_typed_by_a_person_says_what_it_is_for() -> None:

@@ -7,16 +7,15 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from modcore.plugins import PluginManager, ServiceSpec
 from modcore.plugins.records import Resources
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -59,13 +58,6 @@ def program(
     finally:
         process.kill()
         process.communicate()
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def is_alive(process: psutil.Process) -> bool:

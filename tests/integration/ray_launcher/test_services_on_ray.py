@@ -18,6 +18,7 @@ from modcore.deploy.handover import Handover
 from modcore.errors import ServiceError
 from modcore.plugins import PluginManager, ServiceSpec
 from modcore.plugins.records import Resources
+from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
@@ -47,13 +48,6 @@ def deploy() -> Iterator[Callable[[ServiceSpec], Any]]:
 
 def call(service: Any, *args: Any) -> Any:
     return modcore.UrlModule(service.url, token=TOKEN)(*args)
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def actor_process(service: Any) -> psutil.Process:

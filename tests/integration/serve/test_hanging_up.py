@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-import waiting
 from checkpoints import llama_config, train_tokenizer, write_random
 from processes import children_of
 from servers import Samples, ServerProcess, samples_of, scrape, send, serving
+from waiting import wait_until
 
 CONTEXT = 16_384
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -47,11 +46,16 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         assert not [line for line in server.errors if "Traceback" in line]
 
 
-def wait_until(server: ServerProcess, condition: Callable[[Samples], bool]) -> Samples:
-    deadline = time.monotonic() + 60
-    while not condition(samples := samples_of(server)):
-        assert time.monotonic() < deadline, samples
-    return samples
+def samples_once(server: ServerProcess, condition: Callable[[Samples], bool]) -> Samples:
+    """The first samples for which `condition` holds."""
+    seen: list[Samples] = []
+
+    def holds() -> bool:
+        seen.append(samples_of(server))
+        return condition(seen[-1])
+
+    wait_until(holds, 60)
+    return seen[-1]
 
 
 def is_idle(samples: Samples) -> bool:
@@ -70,28 +74,28 @@ def test_caller_who_leaves_while_it_is_answered(
     before = samples_of(slow)
     written = before["generation_tokens_total", ""]
     with send(slow, path, {**ASKED[path], "n": n, "stream": stream}):
-        wait_until(slow, lambda samples: samples["generation_tokens_total", ""] > written + 4)
+        samples_once(slow, lambda samples: samples["generation_tokens_total", ""] > written + 4)
         running = samples_of(slow)
         assert running["num_requests_running", ""] == min(n, 2)
         assert running["kv_tokens_in_use", ""] > 0
-    after = wait_until(slow, is_idle)
+    after = samples_once(slow, is_idle)
     assert after["generation_tokens_total", ""] < written + 6000
     aborted = ("request_success_total", "abort")
-    wait_until(slow, lambda samples: samples[aborted] == before[aborted] + 1)
+    samples_once(slow, lambda samples: samples[aborted] == before[aborted] + 1)
     assert samples_of(slow)["generation_tokens_total", ""] == after["generation_tokens_total", ""]
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_caller_who_leaves_while_it_waits(slow: ServerProcess, stream: bool) -> None:
     holders = [send(slow, COMPLETIONS, ASKED[COMPLETIONS]) for _ in range(2)]
-    wait_until(slow, lambda samples: samples["num_requests_running", ""] == 2)
+    samples_once(slow, lambda samples: samples["num_requests_running", ""] == 2)
     with send(slow, COMPLETIONS, {**ASKED[COMPLETIONS], "n": 3, "stream": stream}):
-        wait_until(slow, lambda samples: samples["num_requests_waiting", ""] == 3)
-    left = wait_until(slow, lambda samples: samples["num_requests_waiting", ""] == 0)
+        samples_once(slow, lambda samples: samples["num_requests_waiting", ""] == 3)
+    left = samples_once(slow, lambda samples: samples["num_requests_waiting", ""] == 0)
     assert left["num_requests_running", ""] == 2
     for holder in holders:
         holder.close()
-    wait_until(slow, is_idle)
+    samples_once(slow, is_idle)
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -100,8 +104,8 @@ def test_caller_who_leaves_while_its_prompt_is_read(slow: ServerProcess, stream:
     prompt = [5 + place % 300 for place in range(CONTEXT - 500)]
     asked = {"prompt": prompt, "max_tokens": 400, "stream": stream, "prefix_cache": False, "n": 2}
     with send(slow, COMPLETIONS, asked):
-        wait_until(slow, lambda samples: samples["num_requests_running", ""] > 0)
-    after = wait_until(slow, is_idle)
+        samples_once(slow, lambda samples: samples["num_requests_running", ""] > 0)
+    after = samples_once(slow, is_idle)
     # Nobody has waited for the rest of the prompt: it was never read to its end.
     assert after["prompt_tokens_total", ""] == before["prompt_tokens_total", ""]
     assert after["generation_tokens_total", ""] == before["generation_tokens_total", ""]
@@ -146,4 +150,4 @@ def wait_until_taken(server: ServerProcess, expected: bool) -> None:
         status, _, _ = scrape(server.url, COMPLETIONS, b'{"prompt": "a", "max_tokens": 1}')
         return status == 200
 
-    waiting.wait_until(lambda: is_taken() is expected, 15)
+    wait_until(lambda: is_taken() is expected, 15)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +12,7 @@ from fastapi.testclient import TestClient
 from modcore.engine import AsyncEngine, Engine
 from modcore.serve.app import create_app
 from servers import ServerProcess, parse, samples_of, scrape, serving
+from waiting import wait_until
 
 Serve = Callable[..., AbstractContextManager[ServerProcess]]
 
@@ -147,11 +147,9 @@ def test_running_request_is_seen_and_one_given_up_leaves_the_kv_cache_empty(
     assert 0 < running["kv_tokens_in_use", ""] < 2048
     assert running["kv_cache_usage_perc", ""] == running["kv_tokens_in_use", ""] / 2048
     stream.close()
-    deadline = time.monotonic() + 20
-    while (samples := samples_of(fresh))["request_success_total", "abort"] == 0:
-        assert time.monotonic() < deadline
-    while (samples := samples_of(fresh))["num_requests_running", ""]:
-        assert time.monotonic() < deadline
+    wait_until(lambda: samples_of(fresh)["request_success_total", "abort"])
+    wait_until(lambda: not samples_of(fresh)["num_requests_running", ""])
+    samples = samples_of(fresh)
     assert samples["kv_tokens_in_use", ""] == 0
     assert samples["e2e_request_latency_seconds_count", ""] == 0
 

@@ -22,6 +22,7 @@ import pytest
 
 from processes import children_of, is_running
 from servers import ServerProcess, samples_of, serving
+from waiting import wait_until
 
 Serve = Callable[..., AbstractContextManager[ServerProcess]]
 
@@ -185,9 +186,7 @@ def test_signal_answers_whoever_waits_with_503_and_says_nothing(
     body = json.dumps({"prompt": ["the"] * 50, "max_tokens": 500, "temperature": 0}).encode()
     with serve(str(text_checkpoint)) as server, ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(ask, server, body=body) for _ in range(20)]
-        deadline = time.monotonic() + 60
-        while samples_of(server)["num_requests_running", ""] < 20:
-            assert time.monotonic() < deadline, "the server has not taken the requests"
+        wait_until(lambda: samples_of(server)["num_requests_running", ""] >= 20, 60)
         assert server.stop() == 0
         assert {answer.result()[0] for answer in answers} <= {200, 503}
     assert server.errors == []
@@ -296,7 +295,4 @@ def test_process_that_tries_schemas_is_there_from_the_start_and_ends_with_the_se
         [another] = children_of(server.process.pid)
         assert another != helper
         server.stop(how)
-        deadline = time.monotonic() + 10
-        while is_running(another):
-            assert time.monotonic() < deadline, "it outlived the server"
-            time.sleep(0.01)
+        wait_until(lambda: not is_running(another), 10, "it ends with the server")

@@ -26,7 +26,7 @@ def same() -> Iterator[ServiceProcess]:
 def answer_to(running: ServiceProcess, *parts: bytes, patience: float = 5.0) -> bytes:
     """What comes back for `parts`, sent one after the other, until the server hangs up or is silent."""
     got = b""
-    with running.connect() as caller:
+    with running.open_socket() as caller:
         try:
             for part in parts:
                 caller.sendall(part)
@@ -83,7 +83,10 @@ def test_head_of_almost_64_kib_is_answered(same: ServiceProcess) -> None:
     ids=["nothing", "half a line", "half a head", "half a body", "half a chunk"],
 )  # fmt: skip
 def test_half_sent_request_is_cut_off(sent: bytes) -> None:
-    with service("Same", {"TEST_REQUEST_SECONDS": "0.5"}) as running, running.connect() as caller:
+    with (
+        service("Same", {"TEST_REQUEST_SECONDS": "0.5"}) as running,
+        running.open_socket() as caller,
+    ):
         caller.sendall(sent)
         caller.settimeout(10)
         assert b" 408 " in caller.recv(1000)[:20]
@@ -93,7 +96,10 @@ def test_half_sent_request_is_cut_off(sent: bytes) -> None:
 
 
 def test_dripping_request_is_cut_off_although_it_goes_on() -> None:
-    with service("Same", {"TEST_REQUEST_SECONDS": "0.6"}) as running, running.connect() as caller:
+    with (
+        service("Same", {"TEST_REQUEST_SECONDS": "0.6"}) as running,
+        running.open_socket() as caller,
+    ):
         caller.sendall(HEAD)
         caller.settimeout(0.1)
         for _ in range(100):
@@ -120,7 +126,7 @@ def test_offer_of_http2_is_declined_and_the_body_is_read(
     same: ServiceProcess, request_bytes: bytes, step: int
 ) -> None:
     pieces = [request_bytes[i : i + step] for i in range(0, len(request_bytes), step)]
-    with same.connect() as caller:
+    with same.open_socket() as caller:
         for _ in range(2):  # on one connection
             for piece in pieces:
                 caller.sendall(piece)
@@ -130,7 +136,7 @@ def test_offer_of_http2_is_declined_and_the_body_is_read(
 
 
 def test_offers_in_one_piece_are_answered_one_after_the_other(same: ServiceProcess) -> None:
-    with same.connect() as caller:
+    with same.open_socket() as caller:
         caller.sendall(OFFERING["length"] * 3 + HEAD + b'content-length: 12\r\n\r\n{"args":[2]}')
         for result in b"1112":
             assert complete_answer(caller).endswith(b'{"result":%c}' % result)

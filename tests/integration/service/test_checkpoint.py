@@ -10,7 +10,8 @@ import openai
 import pytest
 
 from service_modules import TOKEN
-from services import ServiceProcess, service, wait_until
+from services import ServiceProcess, service
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -59,5 +60,5 @@ def test_stream_of_the_openai_api_is_ended_with_an_error_when_the_service_is(
         )
         next(iter(stream))
         wait_until(lambda: running.metric("calls_in_flight") == 1)
-        running.signal()
+        running.process.terminate()
         assert running.process.wait(10) == 0

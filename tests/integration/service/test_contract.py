@@ -14,7 +14,8 @@ import pytest
 from modcore.errors import ServiceError
 from modcore.serve.module_app import ModuleApp
 from service_modules import TOKEN, Echo
-from services import ServiceProcess, service, wait_until
+from services import ServiceProcess, service
+from waiting import wait_until
 
 MSGPACK = "application/x-msgpack"
 
@@ -255,7 +256,7 @@ def test_calls_beyond_the_capacity_are_503_busy_and_have_not_begun() -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(same: ServiceProcess) -> None:
-    with same.connect() as caller:
+    with same.open_socket() as caller:
         for number in range(3):
             sent = body(number)
             caller.sendall(

@@ -14,7 +14,8 @@ import pytest
 
 from modcore.module.remote import DeadlineExceeded, Died, NotBegun, RemoteError, RemoteModule
 from service_modules import TOKEN
-from services import ServiceProcess, service, wait_until
+from services import ServiceProcess, service
+from waiting import wait_until
 
 
 @pytest.fixture(params=["Sync", "Async"])
@@ -101,7 +102,7 @@ def test_drain_finishes_calls_ends_streams_with_an_error_and_takes_nothing_new()
         next(stream)
         call = pool.submit(running, "wait", 1.0)
         wait_until(lambda: running.metric("calls_in_flight") == 2)
-        running.signal()
+        running.process.terminate()
         wait_until(lambda: running.ask("GET", "/readyz")[0] == 503)
         status, headers, _ = running.ask("GET", "/health")
         assert (status, headers["x-modcore-state"]) == (200, "draining")
@@ -127,7 +128,7 @@ def test_call_that_outlasts_the_grace_is_told_so() -> None:
     with service("Async", grace=0.3) as running, ThreadPoolExecutor(1) as pool:
         call = pool.submit(running, "wait", 60)
         wait_until(lambda: running.metric("calls_in_flight") == 1)
-        running.signal()
+        running.process.terminate()
         with pytest.raises(Died, match="stopped") as caught:
             call.result()
         assert caught.value.answered

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from checkpoints import reference
 from modcore.training import TrainableModule, finetune
 from modcore.training.checkpoints import Target
+from waiting import wait_until
 
 from .conftest import ROWS, names_in
 
@@ -159,11 +159,12 @@ def test_only_checkpoints_made_of_plain_values_are_gone_on_with(
 
 def wait_for_json(file: Path, child: subprocess.Popen[bytes]) -> None:
     """Wait until the child has written `file` to its end: one that is there may still be half empty."""
-    deadline = time.monotonic() + 60
-    while not is_json(file):
+
+    def is_whole() -> bool:
         assert child.poll() is None, "the training ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return is_json(file)
+
+    wait_until(is_whole, 60)
 
 
 def is_json(file: Path) -> bool:

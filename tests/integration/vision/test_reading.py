@@ -39,7 +39,7 @@ from vision_checkpoints import (
     user_message,
     write_internvl,
 )
-from waiting import wait_until
+from waiting import await_until, wait_until
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
 
@@ -340,13 +340,6 @@ class Gate:
         return features
 
 
-async def until(condition: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 def shown(seed: int) -> list[dict[str, Any]]:
     return chat(url_part(data_url(picture(seed=seed))), "what?")
 
@@ -358,7 +351,7 @@ async def answered(engine: AsyncEngine, prompt: Any) -> str:
 async def test_text_never_waits_for_images(asynchronous: AsyncEngine) -> None:
     gate = Gate(asynchronous.engine.multimodal)
     pending = [asyncio.create_task(answered(asynchronous, shown(seed))) for seed in range(20)]
-    await until(lambda: gate.entered)
+    await await_until(lambda: gate.entered)
     for _ in range(3):
         await asyncio.wait_for(answered(asynchronous, chat("text")), 30)
         await asyncio.wait_for(answered(asynchronous, "more text"), 30)
@@ -372,7 +365,7 @@ async def test_one_image_for_many_is_computed_once(asynchronous: AsyncEngine) ->
     pending = [asyncio.create_task(answered(asynchronous, shown(1))) for _ in range(5)]
     media = asynchronous.engine.multimodal
     assert media
-    await until(lambda: media.stats().images_total == 5)
+    await await_until(lambda: media.stats().images_total == 5)
     gate.opened.set()
     assert len(set(await asyncio.gather(*pending))) == 1
     assert gate.entered == 1
@@ -383,12 +376,12 @@ async def test_what_nobody_waits_for_is_not_computed(asynchronous: AsyncEngine) 
     media = asynchronous.engine.multimodal
     assert media
     wanted = asyncio.create_task(answered(asynchronous, shown(0)))
-    await until(lambda: gate.entered)
+    await await_until(lambda: gate.entered)
     pending = [asyncio.create_task(answered(asynchronous, shown(seed))) for seed in range(1, 10)]
-    await until(lambda: media.stats().waiting == 10)
+    await await_until(lambda: media.stats().waiting == 10)
     for task in pending:
         task.cancel()
-    await until(lambda: media.stats().waiting == 1)
+    await await_until(lambda: media.stats().waiting == 1)
     gate.opened.set()
     await wanted
     assert await answered(asynchronous, shown(3))
@@ -402,7 +395,7 @@ async def test_too_many_prompts_with_images_are_refused(
     engine = AsyncEngine.from_pretrained(vision_checkpoint, dtype="float32")
     gate = Gate(engine.engine.multimodal)
     pending = [asyncio.create_task(answered(engine, shown(seed))) for seed in range(2)]
-    await until(lambda: gate.entered)
+    await await_until(lambda: gate.entered)
     with pytest.raises(EngineBusy, match="2 prompts that show images are being read"):
         await answered(engine, shown(5))
     assert await answered(engine, chat("text"))
@@ -416,7 +409,7 @@ async def test_too_many_prompts_with_images_are_refused(
 async def test_shutting_down_ends_what_waits_for_images(asynchronous: AsyncEngine) -> None:
     gate = Gate(asynchronous.engine.multimodal)
     pending = asyncio.create_task(answered(asynchronous, shown(1)))
-    await until(lambda: gate.entered)
+    await await_until(lambda: gate.entered)
     asynchronous.shut_down()
     with pytest.raises(EngineClosed, match="shut down"):
         await asyncio.wait_for(pending, 30)

@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from modcore.engine.sampling.suspicion import is_suspicious
 from modcore.engine.sampling.trial import TrialLimits, Trials
 from modcore.errors import EngineBusy, EngineClosed
 from processes import children_of, is_running
+from waiting import wait_until
 
 THIRD = TrialLimits(cpu_seconds=TrialLimits().cpu_seconds / 3)
 GENEROUS = TrialLimits(cpu_seconds=60.0, memory=64 << 20)
@@ -46,13 +46,6 @@ def pid_of(trials: Trials) -> int:
     trials.start()
     assert trials._helper
     return trials._helper._process.pid
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", HONEST)
@@ -178,7 +171,7 @@ def test_helper_ends_with_what_started_it() -> None:
     helper = pid_of(trials)
     del trials
     gc.collect()
-    until(lambda: not is_running(helper))
+    wait_until(lambda: not is_running(helper))
 
 
 PARENT = """
@@ -211,8 +204,8 @@ def test_no_process_outlives_this_one(how: str) -> None:
         helper = int(parent.stdout.readline())
         trying: list[int] = []
         if how == "kill":
-            until(lambda: bool(trying.extend(children_of(helper)) or trying))
+            wait_until(lambda: bool(trying.extend(children_of(helper)) or trying))
             parent.kill()
         parent.wait(20)
     for pid in (helper, *trying):
-        until(lambda pid=pid: not is_running(pid))
+        wait_until(lambda pid=pid: not is_running(pid))

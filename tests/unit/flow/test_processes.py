@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from modcore.flow import FlowError, InvalidFlow, _0, barrier, bind, parallel, pipeline, warp
+from waiting import wait_until
 
 SOURCE = str(Path(__file__).parents[3] / "core" / "src")
 
@@ -105,10 +105,7 @@ def test_processes_end_with_their_parent_even_if_it_is_killed() -> None:
         assert children
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    deadline = time.monotonic() + 20
-    while any(map(alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(map(alive, children))
+    wait_until(lambda: not any(map(alive, children)))
 
 
 def alive(pid: int) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways import CLOSED_PORT, KEY, OTHER_KEY, TroubledGateway, healthy, instance, until
+from gateways import CLOSED_PORT, KEY, OTHER_KEY, TroubledGateway, healthy, instance
 from modcore.errors import ServiceError
 from modcore.gateway.base import Gateway, GatewayError
 from modcore.gateway.directory import Directory, shared_directory
@@ -28,6 +28,7 @@ from modcore.gateway.reading import Known
 from modcore.gateway.secret import cluster_key
 from modcore.gateway.snapshot_file import SnapshotFile
 from modcore.gateway.sqlite import SqliteGateway
+from waiting import wait_until
 
 Opened = Callable[..., Directory]
 
@@ -84,12 +85,12 @@ def test_who_comes_and_goes_is_noticed_and_told(gateway: TroubledGateway, opened
         (lambda: take(gateway, two), ["i1"]),
     ):
         change()
-        until(lambda expected=expected: ids(directory) == expected, timeout=1.0)
-    until(lambda: seen[-1:] == [["i1"]])
+        wait_until(lambda expected=expected: ids(directory) == expected, 1.0)
+    wait_until(lambda: seen[-1:] == [["i1"]])
     forget()
     count = len(seen)
     put(gateway, two)
-    until(lambda: len(ids(directory)) == 2)
+    wait_until(lambda: len(ids(directory)) == 2)
     assert len(seen) == count
 
 
@@ -106,7 +107,7 @@ def test_who_expires_in_silence_is_gone_soon(gateway: TroubledGateway, opened: O
     directory = opened()
     assert len(ids(directory)) == 3
     gateway.register(directory.instances("echo")[0].entry(KEY), 0.5)
-    until(lambda: ids(directory) == ["i2", "i3"], timeout=0.5 + 2.5)
+    wait_until(lambda: ids(directory) == ["i2", "i3"], 0.5 + 2.5)
 
 
 def test_what_does_not_change_stays_the_same_object(
@@ -163,15 +164,15 @@ def test_the_snapshot_stays_while_the_store_is_down_and_its_age_grows(
     directory = opened()
     assert ids(directory) == ["i1"]
     gateway.is_down = True
-    until(lambda: directory.error is not None)
+    wait_until(lambda: directory.error is not None)
     with store.changed:
         store.kept.clear()
-    until(lambda: directory.age > 1.0)
+    wait_until(lambda: directory.age > 1.0)
     assert ids(directory) == ["i1"]
 
     put(gateway.gateway, instance(number=1), instance(number=2))
     gateway.is_down = False
-    until(lambda: len(ids(directory)) == 2, timeout=1.5)
+    wait_until(lambda: len(ids(directory)) == 2, 1.5)
     assert directory.age < 1.5 and directory.error is None
 
 
@@ -238,11 +239,11 @@ def test_a_real_file_that_goes_and_comes_back_is_followed(tmp_path: Path, opened
     for file in tmp_path.glob("services.db*"):
         file.unlink()
     path.mkdir()
-    until(lambda: isinstance(directory.error, GatewayError))
+    wait_until(lambda: isinstance(directory.error, GatewayError))
     assert ids(directory) == ["i1"]
     path.rmdir()
     put(gateway, instance(number=1), instance(number=2))
-    until(lambda: ids(directory) == ["i1", "i2"], timeout=2)
+    wait_until(lambda: ids(directory) == ["i1", "i2"], 2)
 
 
 # A store that forgets
@@ -258,12 +259,12 @@ def test_all_that_vanish_at_once_are_kept_while_they_answer(
         directory = opened()
         assert len(ids(directory)) == 3
         take(gateway, *directory.instances("echo"))
-        until(lambda: ids(directory) == ["i1"])
+        wait_until(lambda: ids(directory) == ["i1"])
 
         put(gateway, instance("marker", 9))
         directory.wait_for("marker", 5)  # it has looked again, and asked again
         assert ids(directory) == ["i1"]
-    until(lambda: ids(directory) == [], timeout=5)  # it does not answer any more
+    wait_until(lambda: ids(directory) == [], 5)  # it does not answer any more
 
 
 def test_one_that_answers_for_somebody_else_or_drains_is_not_kept(
@@ -279,7 +280,7 @@ def test_one_that_answers_for_somebody_else_or_drains_is_not_kept(
         directory = opened()
         assert len(ids(directory)) == 3
         take(gateway, *directory.instances("echo"))
-        until(lambda: ids(directory) == ["i1"])
+        wait_until(lambda: ids(directory) == ["i1"])
 
 
 def known(*instances: Instance) -> dict[str, Known]:
@@ -348,7 +349,7 @@ def test_a_new_process_while_the_store_is_down_knows_who_was_there(
     assert ids(fresh) == ["i1", "i2"]
     assert 99 < fresh.age < 120 and fresh.error is not None
     gateway.is_down = False
-    until(lambda: fresh.age < 5)
+    wait_until(lambda: fresh.age < 5)
 
 
 def test_a_file_that_somebody_has_tampered_with_is_not_believed(
@@ -402,7 +403,7 @@ def test_a_process_has_one_directory_for_each_gateway(tmp_path: Path, state: Pat
         put_with_its_key = instance().entry(cluster_key(url))
         SqliteGateway(url).register(put_with_its_key, 60)
         assert first.wait_for("echo", 5)
-        until(lambda: len(list((state / "gateways").iterdir())) == 1)
+        wait_until(lambda: len(list((state / "gateways").iterdir())) == 1)
     finally:
         first.close()
     assert first.is_closed and shared_directory(url) is not first
@@ -419,7 +420,7 @@ def test_a_forked_child_follows_the_store_for_itself(tmp_path: Path) -> None:
         mine = shared_directory(url)
         was_there = ids(mine) == ["i1"]
         gateway.register(instance(number=2).entry(key), 60)
-        until(lambda: ids(mine) == ["i1", "i2"])
+        wait_until(lambda: ids(mine) == ["i1", "i2"])
         os._exit(0 if was_there and mine is directory else 1)
 
     process = multiprocessing.get_context("fork").Process(target=child)
@@ -427,5 +428,5 @@ def test_a_forked_child_follows_the_store_for_itself(tmp_path: Path) -> None:
     process.join(30)
 
     assert process.exitcode == 0
-    until(lambda: ids(directory) == ["i1", "i2"])
+    wait_until(lambda: ids(directory) == ["i1", "i2"])
     directory.close()

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from gateways import KEY, OTHER_KEY, TroubledGateway, instance, until
+from gateways import KEY, OTHER_KEY, TroubledGateway, instance
 from modcore.gateway.base import Entry, GatewayError
 from modcore.gateway.instance import read_entry
 from modcore.gateway.memory import MemoryStore
 from modcore.gateway.registration import Registration
 from modcore.gateway.sqlite import SqliteGateway
+from waiting import wait_until
 
 TTL = 0.6  # seconds: a heartbeat every 0.2
 
@@ -46,7 +47,7 @@ def test_it_stays_for_many_times_its_time_to_live(
 ) -> None:
     registration.start()
     end = time.monotonic() + 3 * TTL
-    until(lambda: ids(gateway) != ["i1"] or time.monotonic() > end)
+    wait_until(lambda: ids(gateway) != ["i1"] or time.monotonic() > end)
     assert ids(gateway) == ["i1"]
 
 
@@ -57,7 +58,7 @@ def test_it_comes_back_within_a_heartbeat_when_the_store_has_lost_everything(
     for _ in range(3):
         with store.changed:
             store.kept.clear()
-        until(lambda: ids(gateway) == ["i1"], timeout=TTL / 3 + 0.5)
+        wait_until(lambda: ids(gateway) == ["i1"], TTL / 3 + 0.5)
 
 
 def test_a_store_that_is_down_at_the_start_is_waited_for_in_the_background(
@@ -67,7 +68,7 @@ def test_a_store_that_is_down_at_the_start_is_waited_for_in_the_background(
     registration.start()
     assert not registration.is_registered
     gateway.is_down = False
-    until(lambda: ids(gateway) == ["i1"], timeout=1.0)
+    wait_until(lambda: ids(gateway) == ["i1"], 1.0)
 
 
 def test_a_store_that_was_down_longer_than_the_time_to_live_has_it_again_soon(
@@ -75,9 +76,9 @@ def test_a_store_that_was_down_longer_than_the_time_to_live_has_it_again_soon(
 ) -> None:
     registration.start()
     gateway.is_down = True
-    until(lambda: ids(gateway) == [])
+    wait_until(lambda: ids(gateway) == [])
     gateway.is_down = False
-    until(lambda: ids(gateway) == ["i1"], timeout=TTL / 3 + 0.5)
+    wait_until(lambda: ids(gateway) == ["i1"], TTL / 3 + 0.5)
 
 
 def test_a_gateway_that_cannot_be_used_is_refused_at_the_start(tmp_path: object) -> None:
@@ -85,7 +86,7 @@ def test_a_gateway_that_cannot_be_used_is_refused_at_the_start(tmp_path: object)
     registration = Registration(gateway, instance(), KEY, TTL)
     with pytest.raises(GatewayError, match="is no file"):
         registration.start()
-    until(lambda: not registration._thread.is_alive())
+    wait_until(lambda: not registration._thread.is_alive())
 
 
 def test_a_gateway_that_breaks_in_any_way_does_not_end_the_heartbeats(
@@ -101,7 +102,7 @@ def test_a_gateway_that_breaks_in_any_way_does_not_end_the_heartbeats(
     monkeypatch.setattr(gateway, "heartbeat", heartbeat)
     assert broken.wait(10)
     monkeypatch.undo()
-    until(lambda: ids(gateway) == ["i1"])
+    wait_until(lambda: ids(gateway) == ["i1"])
 
 
 def test_an_update_is_seen_at_once_and_keeps_the_place(
@@ -113,7 +114,7 @@ def test_an_update_is_seen_at_once_and_keeps_the_place(
     def draining() -> bool:
         return [read_entry(entry, KEY).draining for entry in gateway.resolve()] == [True]
 
-    until(draining, timeout=0.15)  # before the next heartbeat
+    wait_until(draining, 0.15)  # before the next heartbeat
     with pytest.raises(ValueError, match="another instance"):
         registration.update(instance())
 
@@ -125,14 +126,14 @@ def test_an_update_while_the_store_is_down_arrives_when_it_is_back(
     gateway.is_down = True
     registration.update(replace(registration.instance, capacity=7))
     gateway.is_down = False
-    until(lambda: [read_entry(entry, KEY).capacity for entry in gateway.resolve()] == [7])
+    wait_until(lambda: [read_entry(entry, KEY).capacity for entry in gateway.resolve()] == [7])
 
 
 def test_a_zombie_when_its_successor_is_registered_steps_back(gateway: TroubledGateway) -> None:
     old, new = (Registration(gateway, instance(), KEY, TTL) for _ in range(2))
     old.start()
     new.start()
-    until(lambda: old.is_superseded)
+    wait_until(lambda: old.is_superseded)
     old.close()
 
     assert [entry.epoch for entry in gateway.resolve()] == [new.instance.epoch]
@@ -146,7 +147,7 @@ def test_a_forged_successor_is_replaced(
     registration.start()
     gateway.register(instance().entry(OTHER_KEY), 60)
     mine = registration.instance.epoch
-    until(lambda: [entry.epoch for entry in gateway.resolve()] == [mine])
+    wait_until(lambda: [entry.epoch for entry in gateway.resolve()] == [mine])
 
 
 def test_close_when_the_store_hangs_takes_a_second_at_most(
@@ -159,7 +160,7 @@ def test_close_when_the_store_hangs_takes_a_second_at_most(
     assert time.monotonic() - started < 1.3
 
     gateway.answers.set()  # and what was on its way does not bring it back
-    until(lambda: not registration._thread.is_alive())
+    wait_until(lambda: not registration._thread.is_alive())
     assert ids(gateway) == []
 
 
@@ -171,7 +172,7 @@ def test_start_when_the_store_hangs_is_bounded(
     registration.start()
     assert time.monotonic() - started < 2.5 and not registration.is_registered
     gateway.answers.set()
-    until(lambda: ids(gateway) == ["i1"])
+    wait_until(lambda: ids(gateway) == ["i1"])
 
 
 def test_a_forked_child_leaves_its_parents_registration_alone(tmp_path: object) -> None:

@@ -23,7 +23,7 @@ ENTRY = instance().entry(KEY)
 BEGIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from gateways import instance, until, KEY
+from gateways import instance, KEY
 from modcore.gateway.base import GatewayError
 from modcore.gateway.sqlite import SqliteGateway
 url, number = sys.argv[2], int(sys.argv[3])

@@ -13,6 +13,7 @@ import pytest
 
 import modcore
 from modcore.module.submodules import ModuleCycle
+from waiting import await_until
 
 LOG: list[str] = []
 
@@ -288,12 +289,6 @@ class Spinning(Node):
         return task
 
 
-async def eventually(what: str) -> None:
-    async with asyncio.timeout(10):
-        while what not in LOG:
-            await asyncio.sleep(0.01)
-
-
 async def test_python_code_that_takes_too_long_in_a_thread_is_interrupted() -> None:
     node = Spinning("root")
     with pytest.raises(TimeoutError) as caught:
@@ -349,14 +344,14 @@ async def test_task_that_blocks_in_a_thread_is_said_to_be_left_and_ends_when_it_
         await Blocking("root").astart(timeout=0.2)
     assert any("deploying Blocking 'root' blocks" in note for note in caught.value.__notes__)
     block.set()
-    await eventually("ended")
+    await await_until(lambda: "ended" in LOG)
     assert "went on" not in LOG
 
 
 async def test_cancelled_update_interrupts_what_runs_and_returns_when_all_is_undone() -> None:
     node = Spinning("b")
     update = asyncio.create_task(Node("root", Node("a"), node).aupdate())
-    await eventually("train b")
+    await await_until(lambda: "train b" in LOG)
     update.cancel()
     with pytest.raises(asyncio.CancelledError):
         await update

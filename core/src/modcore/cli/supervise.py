@@ -56,23 +56,23 @@ def supervise(
 
     A second signal, while it drains, ends it at once.
     """
-    from modcore.cli.replicas import Replicas
+    from modcore.cli.deployment import Deployment
     from modcore.deploy.service_records import claim
 
-    replicas = Replicas(plan, report.instance, is_detached=is_detached)
-    signals = _Signals(at_once=lambda: replicas.stop(0.0))
+    deployment = Deployment(plan, report.instance, is_detached=is_detached)
+    signals = _Signals(at_once=lambda: deployment.stop(0.0))
     with claim(plan.name), signals:
         is_wanted = True
         try:
-            replicas.start()
+            deployment.start()
             on_ready()
-            is_wanted = replicas.watch()
+            is_wanted = deployment.watch()
         except KeyboardInterrupt:
             report.event("stopping")
         finally:
             signals.raises = False
-            replicas.stop(DRAIN_SECONDS)
-            replicas.close(is_wanted=is_wanted)
+            deployment.stop(DRAIN_SECONDS)
+            deployment.close(is_wanted=is_wanted)
     return 0 if is_wanted else 1
 
 

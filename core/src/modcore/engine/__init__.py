@@ -7,7 +7,9 @@ those are plugins. Needs ``modcore[engine]``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from modcore.lazy import lazy
 
 if TYPE_CHECKING:
     from modcore.engine.answers import Choice, Generation, Piece, Usage
@@ -43,20 +45,10 @@ __all__ = [
     "Usage",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'modcore.engine' has no attribute {name!r}")
-    import importlib
-
-    try:
-        return getattr(importlib.import_module(f"modcore.engine.{home}"), name)
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "safetensors", "numpy"):
-            raise
-        from modcore.errors import MissingExtra
-
-        raise MissingExtra(
-            f"The engine needs {error.name}, which is not installed; try: pip install 'modcore[engine]'"
-        ) from error
+__getattr__ = lazy(
+    __name__,
+    _HOMES,
+    who="The engine needs",
+    extra="engine",
+    brings=("torch", "transformers", "safetensors", "numpy"),
+)

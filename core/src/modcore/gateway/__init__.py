@@ -7,9 +7,10 @@ snapshot in memory and chooses from it (`directory`, `balancer`): no call waits 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modcore.gateway.connect import connect  # now: later, the name would be its module's
+from modcore.lazy import lazy
 
 if TYPE_CHECKING:
     from modcore.gateway.balancer import Balancer, Lease, NoInstance
@@ -55,11 +56,4 @@ __all__ = [
     "shared_directory",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'modcore.gateway' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"modcore.gateway.{home}"), name)
+__getattr__ = lazy(__name__, _HOMES)

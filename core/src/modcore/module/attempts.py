@@ -1,8 +1,7 @@
 """One call that may be tried at several instances: which is next, and when it is enough.
 
-Where a call has not begun (no connection, an instance that drains or is full), it goes elsewhere, whatever the
-module does; one that died without a byte of an answer only when the module is idempotent. Where all are full it
-waits for a place: a program may make more calls at once than a service takes.
+What may be made elsewhere is for `gateway.call_failure` to say. Where all instances are full a call waits for a
+place: a program may make more calls at once than a service takes.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from types import TracebackType
 
 from modcore.errors import ServiceError
 from modcore.gateway.balancer import Balancer, Lease, NoInstance
+from modcore.gateway.call_failure import CallFailure
 from modcore.gateway.instance import Instance
 from modcore.module.remote import DeadlineExceeded, Died, NotBegun
 
@@ -101,7 +101,7 @@ class Attempts:
         if not isinstance(error, (NotBegun, Died)):
             lease.release() if error is not None else lease.succeeded()
             return False
-        if isinstance(error, NotBegun) and error.state != "refused":
+        if error.failure is CallFailure.BUSY:
             lease.release()  # one that is full or about to end is in reach
         else:
             lease.failed()
@@ -111,10 +111,11 @@ class Attempts:
 
     def _may_follow(self, error: NotBegun | Died) -> bool:
         """Whether another attempt may follow one that ended with `error`."""
-        if isinstance(error, NotBegun):
-            return not self.begun
-        self._deaths += 1
-        return not error.answered and self._idempotent and self._deaths <= MAX_DEATHS
+        if isinstance(error, Died):
+            self._deaths += 1
+        if self.begun or self._deaths > MAX_DEATHS:
+            return False
+        return error.failure.may_be_repeated(idempotent=self._idempotent)
 
     def _next(self) -> Lease | None:
         """A place at an instance that has not been tried, None where one is to be waited for.

@@ -6,8 +6,9 @@ first used (`manager`). Nothing here knows a model, a tensor or a server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from modcore.lazy import lazy
 from modcore.plugins.discovery import GROUPS, PluginEntry
 from modcore.plugins.verdicts import list_plugins
 
@@ -58,12 +59,5 @@ __all__ = [
     "plugin_manager",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # pluggy and the manager load when they are used: listing plugins needs neither.
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'modcore.plugins' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"modcore.plugins.{home}"), name)
+# pluggy and the manager load when they are used: listing plugins needs neither.
+__getattr__ = lazy(__name__, _HOMES)

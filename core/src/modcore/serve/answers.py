@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 
 from modcore.engine import Choice, Piece, Usage
 from modcore.errors import ModcoreError
-from modcore.serve.caller_gone import CallerGone
+from modcore.serve.call_watch import CallWatch
 from modcore.serve.error_body import error_body
 from modcore.serve.errors import public_error
 from modcore.serve.observed import ObservedAnswer
@@ -56,23 +56,10 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 
 async def while_connected(request: Request, answer: Awaitable[T]) -> T:
-    """`answer`, given up when the caller hangs up."""
-    work = asyncio.ensure_future(answer)
-    gone = asyncio.ensure_future(_hang_up(request))
-    try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise CallerGone
-        return work.result()
-    finally:
-        work.cancel()
-        gone.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
-
-
-async def _hang_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    """`answer`, given up with CallerGone when the caller hangs up."""
+    with CallWatch(request.receive) as watch:
+        watch.mind_caller()
+        return await answer
 
 
 async def merge(answers: Sequence[ObservedAnswer]) -> AsyncGenerator[tuple[int, Piece]]:

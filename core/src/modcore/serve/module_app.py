@@ -23,7 +23,6 @@ from modcore.serve.service.checkpoint import CheckpointApi, engine_of, model_nam
 from modcore.serve.service.endpoints import Endpoints
 from modcore.serve.service.http import Headers, Refused
 from modcore.serve.service.state import ServiceState
-from modcore.serve.service.watch import stopped
 
 Page = Callable[[Scope, Headers, Receive, Send], Awaitable[None]]
 
@@ -81,7 +80,7 @@ class ModuleApp:
 
     def end_calls(self) -> None:
         """End what still runs: streams with an ``error`` event, calls with 503."""
-        self._runner.end(stopped)
+        self._runner.end(http.stopped)
         if self._checkpoint is not None:
             self._checkpoint.shut_down()
 

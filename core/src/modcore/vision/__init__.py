@@ -6,7 +6,9 @@ Reads in the order in which an image travels: `parts`, `sources` (`fetch`), `ima
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from modcore.lazy import lazy
 
 if TYPE_CHECKING:
     from modcore.vision.base import ImageSize, VisionInputs, VisionModel
@@ -35,20 +37,10 @@ __all__ = [
     "load_vl_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'modcore.vision' has no attribute {name!r}")
-    import importlib
-
-    try:
-        return getattr(importlib.import_module(f"modcore.vision.{home}"), name)
-    except ModuleNotFoundError as error:
-        if error.name not in ("PIL", "torch", "transformers", "safetensors", "numpy"):
-            raise
-        from modcore.errors import MissingExtra
-
-        raise MissingExtra(
-            f"Vision models need {error.name}, which is not installed; try: pip install 'modcore[vision]'"
-        ) from error
+__getattr__ = lazy(
+    __name__,
+    _HOMES,
+    who="Vision models need",
+    extra="vision",
+    brings=("PIL", "torch", "transformers", "safetensors", "numpy"),
+)

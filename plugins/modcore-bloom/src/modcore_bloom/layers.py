@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from modcore.engine.kernels import Kernels
-from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInferTpl
+from modcore.engine.layers import PostLayerInferTpl, PreLayerInfer, TransformerLayerInferTpl
 from modcore.engine.state import InferStateInfo
 from modcore.engine.weights import Shard
 from modcore_bloom.alibi import alibi_slopes
@@ -78,23 +78,11 @@ class BloomTransformerLayerInfer(TransformerLayerInferTpl):
         return normed if self.config.residual_after_norm else x
 
 
-class BloomPostLayerInfer(PostLayerInfer):
+class BloomPostLayerInfer(PostLayerInferTpl):
     """The final norm and the head."""
 
     config: BloomConfig
 
-    def context_forward(
-        self,
-        inputs: torch.Tensor,
-        infer_state: InferStateInfo,
-        layer_weight: BloomPreAndPostLayerWeight,
-    ) -> torch.Tensor:
-        """See `PostLayerInfer`."""
-        asked = inputs[infer_state.logit_index]
-        norm, bias = layer_weight.final_norm, layer_weight.final_norm_bias
-        normed = self.kernels.layer_norm(asked, norm, bias, self.config.norm_eps)
-        normed = infer_state.point("final_norm", normed)
-        logits = layer_weight.lm_head(normed).float()
-        return infer_state.point("logits", logits)
-
-    token_forward = context_forward
+    def _final_norm(self, x: torch.Tensor, weight: BloomPreAndPostLayerWeight) -> torch.Tensor:
+        norm, bias = weight.final_norm, weight.final_norm_bias
+        return self.kernels.layer_norm(x, norm, bias, self.config.norm_eps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from modcore.engine.layers import PostLayerInfer, PreLayerInfer, TransformerLayerInferTpl
+from modcore.engine.layers import PostLayerInferTpl, PreLayerInfer, TransformerLayerInferTpl
 from modcore.engine.state import InferStateInfo
 from modcore_llama.config import LlamaConfig
 from modcore_llama.state import LlamaInferStateInfo
@@ -67,22 +67,10 @@ class LlamaTransformerLayerInfer(TransformerLayerInferTpl):
         return weight.down(inner)
 
 
-class LlamaPostLayerInfer(PostLayerInfer):
+class LlamaPostLayerInfer(PostLayerInferTpl):
     """The final norm and the head."""
 
     config: LlamaConfig
 
-    def context_forward(
-        self,
-        inputs: torch.Tensor,
-        infer_state: InferStateInfo,
-        layer_weight: LlamaPreAndPostLayerWeight,
-    ) -> torch.Tensor:
-        """See `PostLayerInfer`."""
-        asked = inputs[infer_state.logit_index]
-        normed = self.kernels.rms_norm(asked, layer_weight.final_norm, self.config.norm_eps)
-        normed = infer_state.point("final_norm", normed)
-        logits = layer_weight.lm_head(normed).float()
-        return infer_state.point("logits", logits)
-
-    token_forward = context_forward
+    def _final_norm(self, x: torch.Tensor, weight: LlamaPreAndPostLayerWeight) -> torch.Tensor:
+        return self.kernels.rms_norm(x, weight.final_norm, self.config.norm_eps)

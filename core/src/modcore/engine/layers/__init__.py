@@ -1,6 +1,6 @@
 """Infer layers: how a batch passes through the embedding, a transformer layer and the head.
 
-`base` says what a layer offers, `template` is the shape that most transformer layers share.
+`base` says what a layer offers, `template` is the shape that most families share.
 Stateless by layer: weights and the state of the batch are handed in.
 """
 
@@ -10,11 +10,12 @@ from modcore.engine.layers.base import (
     PreLayerInfer,
     TransformerLayerInfer,
 )
-from modcore.engine.layers.template import TransformerLayerInferTpl
+from modcore.engine.layers.template import PostLayerInferTpl, TransformerLayerInferTpl
 
 __all__ = [
     "BaseLayerInfer",
     "PostLayerInfer",
+    "PostLayerInferTpl",
     "PreLayerInfer",
     "TransformerLayerInfer",
     "TransformerLayerInferTpl",

@@ -1,4 +1,4 @@
-"""The transformer layer that most families share: norm, attention, residual, norm, MLP, residual.
+"""The layers that most families share: norm, attention, residual, norm, MLP, residual; in the end norm and head.
 
 A family overrides the steps, not the order. The named points at which activations are read and
 replaced: ``embed``; in each layer ``layers.{i}.``: ``in`` and ``out``, the residual stream; ``attn_in``
@@ -9,13 +9,14 @@ and ``mlp_in``, after the norm; ``q`` and ``k`` after the position encoding, ``v
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from modcore.engine.config import TextConfig
 from modcore.engine.kernels import Kernels
-from modcore.engine.layers.base import TransformerLayerInfer
+from modcore.engine.layers.base import PostLayerInfer, TransformerLayerInfer
 from modcore.engine.state import InferStateInfo
 from modcore.engine.weights import Shard
 
@@ -102,29 +103,19 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
 
     def _context_attention_kernel(self, q: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         """Attention of the tokens that are read, ``[T - decode, H, D]``."""
-        memory = state.mem_manager
-        return self.kernels.context_attention(
-            q,
-            memory.keys[self.layer_num],
-            memory.values[self.layer_num],
-            state,
-            self.scale,
-            self.sliding_window,
-            self.alibi_slopes,
-        )
+        return self._attend(self.kernels.context_attention, q, state)
 
     def _token_attention_kernel(self, q: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         """Attention of the decode part, ``[decode, H, D]``."""
+        return self._attend(self.kernels.token_attention, q, state)
+
+    def _attend(
+        self, attention: Callable[..., torch.Tensor], q: torch.Tensor, state: InferStateInfo
+    ) -> torch.Tensor:
+        """What the kernel `attention` makes of this layer's keys and values for `q`."""
         memory = state.mem_manager
-        return self.kernels.token_attention(
-            q,
-            memory.keys[self.layer_num],
-            memory.values[self.layer_num],
-            state,
-            self.scale,
-            self.sliding_window,
-            self.alibi_slopes,
-        )
+        keys, values = memory.keys[self.layer_num], memory.values[self.layer_num]
+        return attention(q, keys, values, state, self.scale, self.sliding_window, self.alibi_slopes)
 
     def _post_cache_kv(self, k: torch.Tensor, v: torch.Tensor, state: InferStateInfo) -> None:
         """Write the new tokens' keys and values ``[T, K, D]`` to their rows."""
@@ -134,3 +125,22 @@ class TransformerLayerInferTpl(TransformerLayerInfer):
 
     def _point(self, name: str, x: torch.Tensor, state: InferStateInfo) -> torch.Tensor:
         return state.point(f"layers.{self.layer_num}.{name}", x) if state.taps else x
+
+
+class PostLayerInferTpl(PostLayerInfer):
+    """The final norm and the head."""
+
+    @abstractmethod
+    def _final_norm(self, x: torch.Tensor, weight: Any) -> torch.Tensor:
+        """The norm of the tokens whose logits are asked for, ``[logits, hidden]``."""
+
+    def context_forward(
+        self, inputs: torch.Tensor, infer_state: InferStateInfo, layer_weight: Any
+    ) -> torch.Tensor:
+        """See `PostLayerInfer`; the head is ``layer_weight.lm_head``."""
+        normed = self._final_norm(inputs[infer_state.logit_index], layer_weight)
+        normed = infer_state.point("final_norm", normed)
+        logits = layer_weight.lm_head(normed).float()
+        return infer_state.point("logits", logits)
+
+    token_forward = context_forward

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from modcore.errors import ServiceError
+from modcore.gateway.call_failure import CallFailure
 
 State = Literal["refused", "busy", "draining"]
 
@@ -19,6 +20,11 @@ class NotBegun(ServiceError):
         super().__init__(message)
         self.state, self.retry_after = state, retry_after
 
+    @property
+    def failure(self) -> CallFailure:
+        """What that means for making the call elsewhere."""
+        return CallFailure.REFUSED if self.state == "refused" else CallFailure.BUSY
+
     def __reduce__(self) -> tuple[type[NotBegun], tuple[str, State, float | None]]:
         return NotBegun, (str(self), self.state, self.retry_after)
 
@@ -29,6 +35,11 @@ class Died(ServiceError):
     def __init__(self, message: str, answered: bool) -> None:
         super().__init__(message)
         self.answered = answered
+
+    @property
+    def failure(self) -> CallFailure:
+        """What that means for making the call elsewhere."""
+        return CallFailure.CUT_OFF if self.answered else CallFailure.DIED
 
     def __reduce__(self) -> tuple[type[Died], tuple[str, bool]]:
         return Died, (str(self), self.answered)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modcore.serve.call_watch import CallWatch
 from modcore.serve.front_door.bodies import Body
-from modcore.serve.front_door.caller import Waiting
 from modcore.serve.front_door.reply import Reply
 from modcore.serve.front_door.request import Request
 
@@ -19,4 +19,4 @@ class Call:
     request: Request
     body: Body
     reply: Reply
-    waiting: Waiting
+    watch: CallWatch

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 
 from modcore.gateway.balancer import Balancer
+from modcore.serve.call_watch import CallWatch
 from modcore.serve.front_door.bodies import MAX_BODY, MAX_HELD, Body
 from modcore.serve.front_door.call import Call
-from modcore.serve.front_door.caller import Waiting
 from modcore.serve.front_door.forwarding import Forwarder
 from modcore.serve.front_door.load import Load
 from modcore.serve.front_door.metrics import Metrics
-from modcore.serve.front_door.refusals import Refusal, busy
+from modcore.serve.front_door.refusals import Refusal, busy, too_late
 from modcore.serve.front_door.reply import Reply
 from modcore.serve.front_door.request import Request
 from modcore.serve.front_door.routes import Routes, model_of
@@ -32,7 +33,7 @@ class Calls:
     ) -> None:
         self._routes, self._forwarder = routes, forwarder
         self._load, self._metrics, self._settings = load, metrics, settings
-        self._under_way: set[Waiting] = set()
+        self._under_way: set[CallWatch] = set()
         self.is_draining = False
 
     async def answer(self, request: Request, reply: Reply) -> None:
@@ -43,20 +44,20 @@ class Calls:
         if request.method != "POST":
             raise Refusal(405, f"{request.method} is not what this path takes; send a POST.")
         self._verify_room()
-        waiting = Waiting(request, self._settings.timeout)
-        self._under_way.add(waiting)
+        watch = self._watch_of(request)
+        self._under_way.add(watch)
         try:
             if called is not None:
-                await self._answer_call(called[1], called[2], request, reply, waiting)
+                await self._answer_call(called[1], called[2], request, reply, watch)
             else:
-                await self._answer_openai(request, reply, waiting)
+                await self._answer_openai(request, reply, watch)
         finally:
-            self._under_way.discard(waiting)
+            self._under_way.discard(watch)
 
     def end_all(self) -> None:
         """End every call that is under way with an error that its client can read."""
-        for waiting in list(self._under_way):
-            waiting.stop(_shutting_down())
+        for watch in list(self._under_way):
+            watch.end(_shutting_down())
 
     def _verify_room(self) -> None:
         if self.is_draining:
@@ -65,29 +66,34 @@ class Calls:
             count = self._settings.capacity
             raise busy(503, f"{count} calls are under way already; send it again.")
 
+    def _watch_of(self, request: Request) -> CallWatch:
+        """What may end the call that `request` makes; raises Refusal."""
+        seconds = request.seconds(self._settings.timeout)
+        return CallWatch(request.receive, seconds, functools.partial(too_late, seconds))
+
     async def _answer_call(
-        self, path: str, name: str, request: Request, reply: Reply, waiting: Waiting
+        self, path: str, name: str, request: Request, reply: Reply, watch: CallWatch
     ) -> None:
         balancer = self._routes.service(name)
         body = Body(request.receive, request.length, MAX_BODY)
-        with waiting:
+        with watch:
             await body.hold(MAX_HELD)
-        await self._forward(Call(name, path, request, body, reply, waiting), balancer)
+        await self._forward(Call(name, path, request, body, reply, watch), balancer)
 
-    async def _answer_openai(self, request: Request, reply: Reply, waiting: Waiting) -> None:
+    async def _answer_openai(self, request: Request, reply: Reply, watch: CallWatch) -> None:
         body = Body(request.receive, request.length, MAX_BODY_BYTES)
-        with waiting:
+        with watch:
             await body.hold(MAX_BODY_BYTES)
         name = model_of(body.held)
         balancer = self._routes.model(name)
-        await self._forward(Call(name, request.path, request, body, reply, waiting), balancer)
+        await self._forward(Call(name, request.path, request, body, reply, watch), balancer)
 
     async def _forward(self, call: Call, balancer: Balancer) -> None:
         name = call.name
         try:
             self._load.enter(name)
             try:
-                with call.waiting:
+                with call.watch:
                     await self._forwarder.forward(call, balancer)
             finally:
                 self._load.leave(name)

@@ -1,8 +1,7 @@
 """A call made at one instance after the other, until one of them begins to answer.
 
-An instance that takes no connection, or says that it is busy or draining, has not begun the call: it goes
-elsewhere. One that dies before the first byte of its answer may have made it: only a service whose calls are
-idempotent is asked again.
+What may be made elsewhere is for `gateway.call_failure` to say. Beyond that, a call whose body has flowed to an
+instance cannot be sent again.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import functools
 from collections.abc import Callable
 
 from modcore.gateway.balancer import Balancer, Lease, NoInstance
-from modcore.gateway.instance import Instance
+from modcore.gateway.call_failure import CallFailure
 from modcore.serve.front_door.bodies import Body
 from modcore.serve.front_door.call import Call
 from modcore.serve.front_door.connection import Broken, Connection
@@ -27,20 +26,16 @@ MAX_ATTEMPTS = 5
 class TurnedDown(Refusal):
     """An instance has not answered a call: it refused the connection, is busy, or died."""
 
-    def __init__(self, reason: str, name: str) -> None:
-        status, message = _REASONS[reason]
-        super().__init__(status, message.format(name), code=reason, retry_after=1)
-        self.reason = reason
-
-    def may_be_repeated(self, instance: Instance) -> bool:
-        """Whether the call may be made elsewhere: it has not begun, or does no harm twice."""
-        return self.reason != "died" or instance.idempotent
+    def __init__(self, failure: CallFailure, name: str) -> None:
+        status, message = _SAID[failure]
+        super().__init__(status, message.format(name), code=failure.value, retry_after=1)
+        self.failure = failure
 
 
-_REASONS = {
-    "refused": (503, "No instance of {!r} takes connections now; send it again."),
-    "busy": (503, "Every instance of {!r} is busy or about to end; send it again."),
-    "died": (
+_SAID = {
+    CallFailure.REFUSED: (503, "No instance of {!r} takes connections now; send it again."),
+    CallFailure.BUSY: (503, "Every instance of {!r} is busy or about to end; send it again."),
+    CallFailure.DIED: (
         502,
         "The instance of {!r} that had the call ended before it answered; whether the call was made "
         "is not known.",
@@ -58,23 +53,24 @@ class Forwarder:
     async def forward(self, call: Call, balancer: Balancer) -> None:
         """Make `call` and pass its answer on; raises Refusal when no instance answers."""
         tried: list[str] = []
-        failure: TurnedDown | None = None
+        refusal: TurnedDown | None = None
         while len(tried) < MAX_ATTEMPTS:
             try:
                 lease = balancer.pick(tried)
             except NoInstance as error:
-                raise failure or busy(503, str(error)) from None
-            if failure is not None:
-                self._on_retry(call.name, failure.reason)
+                raise refusal or busy(503, str(error)) from None
+            if refusal is not None:
+                self._on_retry(call.name, refusal.failure.value)
             with lease:
-                failure = await self._attempt(call, lease)
-            if failure is None:
+                refusal = await self._attempt(call, lease)
+            if refusal is None:
                 return
-            if call.body.has_flowed or not failure.may_be_repeated(lease.instance):
+            may_be_repeated = refusal.failure.may_be_repeated(idempotent=lease.instance.idempotent)
+            if call.body.has_flowed or not may_be_repeated:
                 break
             tried.append(lease.instance.id)
-        assert failure is not None
-        raise failure
+        assert refusal is not None
+        raise refusal
 
     async def _attempt(self, call: Call, lease: Lease) -> TurnedDown | None:
         """Why the instance has not answered the call; None when it has."""
@@ -83,18 +79,18 @@ class Forwarder:
             connection = await self._pool.take(url)
         except Refused:
             lease.failed()
-            return TurnedDown("refused", call.name)
+            return TurnedDown(CallFailure.REFUSED, call.name)
         try:
             await self._ask(connection, call, url)
             if _turns_away(connection):
-                return TurnedDown("busy", call.name)
+                return TurnedDown(CallFailure.BUSY, call.name)
             await _relay(connection, call.reply)
             return None
         except Broken as error:
             lease.failed()
             if error.answered:
                 raise _cut_off(call.name) from error
-            return TurnedDown("died", call.name)
+            return TurnedDown(CallFailure.DIED, call.name)
         finally:
             self._pool.give_back(url, connection)
 
@@ -106,12 +102,12 @@ class Forwarder:
             connection.is_sent = True
         else:
             await _send_rest(connection, body)
-        call.waiting.watch()
+        call.watch.mind_caller()
         await connection.head()
 
     def _head(self, call: Call, url: str) -> bytes:
         length = call.body.length
-        left = max(0.001, call.waiting.until - asyncio.get_running_loop().time())
+        left = max(0.001, call.watch.until - asyncio.get_running_loop().time())
         return b"".join(
             (
                 _first_lines(call.path, url),
@@ -169,5 +165,7 @@ async def _relay(connection: Connection, reply: Reply) -> None:
 
 def _cut_off(name: str) -> Refusal:
     return Refusal(
-        502, f"The instance of {name!r} ended in the middle of its answer.", code="cut_off"
+        502,
+        f"The instance of {name!r} ended in the middle of its answer.",
+        code=CallFailure.CUT_OFF.value,
     )

@@ -54,6 +54,11 @@ class Refusal(Exception):
         return {"error": {"type": _TYPES[self.status], "message": self.message}}
 
 
+def too_late(seconds: float) -> Refusal:
+    """The answer to a call that has had its `seconds`."""
+    return Refusal(504, f"There was no complete answer within {seconds:g} s.", code="deadline")
+
+
 def busy(status: int, message: str) -> Refusal:
     """A call that may be made again in a second."""
     return Refusal(status, message, code="overloaded", retry_after=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import re
@@ -22,7 +21,7 @@ _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 @dataclass(slots=True)  # frozen ones take three times as long to make
 class Request:
-    """One request; `arrived` is by the event loop's clock, `started` by a finer one."""
+    """One request, which came when the monotonic clock was at `started`."""
 
     method: str
     path: str
@@ -30,7 +29,6 @@ class Request:
     headers: Mapping[bytes, bytes]
     receive: Receive
     id: bytes
-    arrived: float
     started: float
 
     @classmethod
@@ -39,8 +37,8 @@ class Request:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         name = given if _REQUEST_ID.fullmatch(given) else b"%b-%x" % (_HERE, next(_numbers))
-        now = asyncio.get_running_loop().time(), time.monotonic()
-        return cls(scope["method"], scope["path"], scope["headers"], headers, receive, name, *now)
+        now = time.monotonic()
+        return cls(scope["method"], scope["path"], scope["headers"], headers, receive, name, now)
 
     @property
     def length(self) -> int | None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from starlette.types import Receive
+
 from modcore.errors import named_kind
 from modcore.flow.calls import needs_loop
 from modcore.module import ActionModule, ModuleBase
+from modcore.serve.call_watch import CallWatch
 from modcore.serve.caller_gone import CallerGone
 from modcore.serve.service.blocking import Blocking, Pieces
-from modcore.serve.service.http import Headers, Refused, content_type
+from modcore.serve.service.http import Headers, Refused, content_type, deadline_exceeded
 from modcore.serve.service.signature import Signature
 from modcore.serve.service.sizes import LARGE
 from modcore.serve.service.state import ServiceState
-from modcore.serve.service.watch import Watch
 from modcore.wire import JSON, Malformed, NeedsImport, decode
 
 Arguments = tuple[list[Any], dict[str, Any]]
@@ -30,7 +33,7 @@ class Runner:
     def __init__(self, module: ModuleBase, state: ServiceState) -> None:
         self.module, self.state = module, state
         self.signature = Signature(module)
-        self.watches: set[Watch] = set()
+        self._watches: set[CallWatch] = set()
         self._is_async = _is_async(module)
 
     async def arguments(self, headers: Headers, body: bytes) -> Arguments:
@@ -53,18 +56,23 @@ class Runner:
         return await result if inspect.isawaitable(result) else result
 
     @contextmanager
-    def watched(self, watch: Watch) -> Iterator[None]:
-        """The call ends with `watch`, or with the service; errors of the module pass, those of its cancelling do not."""
-        self.watches.add(watch)
+    def watched(self, receive: Receive, seconds: float | None) -> Iterator[None]:
+        """The call ends when its caller hangs up, after `seconds`, or with the service.
+
+        Errors of the module pass, those of its cancelling do not: CallerGone or Refused is raised instead.
+        """
+        watch = CallWatch(receive, math.inf if seconds is None else seconds, deadline_exceeded)
+        watch.mind_caller()
+        self._watches.add(watch)
         try:
             with watch:
                 yield
         finally:
-            self.watches.discard(watch)
+            self._watches.discard(watch)
 
     def end(self, reason: Callable[[], Refused]) -> None:
         """End every call that runs."""
-        for watch in list(self.watches):
+        for watch in list(self._watches):
             watch.end(reason())
 
 

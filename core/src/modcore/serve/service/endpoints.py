@@ -23,7 +23,6 @@ from modcore.serve.service import calls, http
 from modcore.serve.service.blocking import Blocking
 from modcore.serve.service.http import Headers, Refused
 from modcore.serve.service.sizes import aside_if_large
-from modcore.serve.service.watch import Watch
 from modcore.wire import JSON, describe, encode
 from modcore.wire.errors import traceback_of
 
@@ -92,7 +91,7 @@ class Endpoints:
         arguments = await self._runner.arguments(headers, await http.read_body(headers, receive))
         json_only = not http.takes_msgpack(headers)
         outcome, status = "ok", 200
-        with self._runner.watched(Watch(receive, seconds)):
+        with self._runner.watched(receive, seconds):
             try:
                 result = await self._runner.result(arguments, blocking)
                 if calls.is_stream(result):
@@ -116,7 +115,7 @@ class Endpoints:
         await _begin_events(send)
         outcome, last = "ok", _event({"done": True})
         try:
-            with self._runner.watched(Watch(receive, seconds)):
+            with self._runner.watched(receive, seconds):
                 try:
                     await self._send_pieces(arguments, blocking, send, json_only)
                 except BaseException as error:

@@ -44,6 +44,16 @@ def not_now(state: str) -> Refused:
     return Refused(503, "ServiceUnavailable", reasons[state], extra)
 
 
+def deadline_exceeded() -> Refused:
+    """The answer to a call whose time is over."""
+    return Refused(504, "DeadlineExceeded", "The call took longer than its deadline.")
+
+
+def stopped() -> Refused:
+    """The answer to a call in whose middle the service ends."""
+    return Refused(503, "Draining", "The service was stopped before the call had ended.")
+
+
 async def read_body(headers: Headers, receive: Receive) -> bytes:
     """The body; raises Refused when it is too large, CallerGone."""
     declared = headers.get(b"content-length", b"")

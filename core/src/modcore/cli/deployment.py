@@ -29,7 +29,7 @@ _LOOK_SECONDS = 0.1
 Listener = Callable[[InstanceRecord], None]
 
 
-class Replicas:
+class Deployment:
     """What `plan` asks for, looked after by this process; `tell` is told of each instance's changes."""
 
     def __init__(self, plan: DeploymentPlan, tell: Listener, *, is_detached: bool) -> None:
