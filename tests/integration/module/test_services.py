@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -166,6 +167,23 @@ async def test_pieces_are_streamed_to_asyncio_too() -> None:
         await module.astop()
 
 
+def test_forked_child_calls_its_parents_processes_and_leaves_them_alone() -> None:
+    module = modcore.ServerModule(Worker()).start()
+    try:
+        answering = module("pid")
+
+        def call_and_stop() -> bool:
+            answer = module("pid")
+            module.stop()
+            return bool(answer == answering)
+
+        assert forked(call_and_stop) == 0
+        assert module("pid") == answering
+    finally:
+        module.stop()
+    assert not is_running(answering)
+
+
 # With a gateway
 
 
@@ -237,6 +255,20 @@ def test_handle_in_another_process_follows_a_service_that_moves(gateway: str) ->
         assert outer()[1] == inner("pid")
     finally:
         outer.stop()
+
+
+def test_forked_child_follows_a_service_that_moves(gateway: str) -> None:
+    module = modcore.ServerModule(Worker(), "worker", gateway=gateway, idempotent=True).start()
+    try:
+        first = module("pid")
+
+        def call_when_it_has_moved() -> bool:
+            os.kill(first, signal.SIGKILL)
+            return bool(module("pid") != first)
+
+        assert forked(call_when_it_has_moved) == 0
+    finally:
+        module.stop()
 
 
 def test_service_without_a_gateway_calls_one_that_has_one(gateway: str) -> None:
@@ -315,3 +347,28 @@ class Sleeping(modcore.ModuleBase):
 def services_here() -> set[int]:
     """The processes of services that this one has started and that live."""
     return {pid for pid in children_of(os.getpid()) if "serve-module" in command_of(pid)}
+
+
+def forked(action: Callable[[], bool]) -> int:
+    """The exit code of a forked child: 0 when `action` says so there."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = 0 if action() else 2
+        finally:
+            os._exit(code)
+    ended: list[int] = []
+
+    def has_ended() -> bool:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        ended.append(os.waitstatus_to_exitcode(status))
+        return pid == child
+
+    try:
+        wait_until(has_ended, PATIENCE, "the forked child has ended")
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    return ended[-1]

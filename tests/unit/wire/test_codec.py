@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from modcore.wire import JSON, MSGPACK, CannotTravel, decode, encode
+from modcore.wire import JSON, MSGPACK, CannotTravel, bounds, decode, encode
 
 #: Python's own texts include lone surrogates, which are refused.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -175,6 +175,24 @@ def test_what_holds_itself_or_lies_too_deep_is_refused() -> None:
     for value in (ring, {"x": ring}, deep):
         with pytest.raises(CannotTravel, match="nested"):
             encode(value)
+
+
+@pytest.mark.parametrize("innermost", [1, (1,)], ids=["json", "msgpack"])
+def test_what_its_reader_would_refuse_as_too_deep_is_refused_where_it_is_sent(
+    innermost: Any,
+) -> None:
+    value: Any = innermost
+    for _ in range(97):
+        value = {"x": value}
+    assert decode(*encode([value])) == [value]
+    with pytest.raises(CannotTravel, match="more than 100 deep"):
+        encode([[[[[value]]]]])
+
+
+@pytest.mark.parametrize("item", [1, "text", (), {"a": 1}], ids=repr)
+def test_what_its_reader_would_refuse_as_too_many_is_refused_where_it_is_sent(item: Any) -> None:
+    with pytest.raises(CannotTravel, match="more than 4000000 values"):
+        encode([item] * (bounds.MAX_VALUES + 1))
 
 
 def test_reader_of_json_alone_gets_tuples_as_lists_and_nothing_else_changed() -> None:

@@ -63,6 +63,7 @@ class Attempts:
         self._error: ServiceError | None = None
         self._deaths = 0
         self._waiting_since: float | None = None
+        self._full_at = 0.0  # when somebody was last there, but full
         self._pause = _PAUSE
         self._lease: Lease | None = None
         self.begun = False
@@ -125,6 +126,8 @@ class Attempts:
         try:
             self._lease = self._balancer.pick(self._tried)
         except NoInstance as nobody:
+            if _is_full(self._error) and not self._tried:
+                self._error = nobody  # who was full has gone
             self._verify_patience(self._error or nobody)
             self._tried = ()  # who has refused may be back
         return self._lease
@@ -139,14 +142,21 @@ class Attempts:
         if self._waiting_since is None:
             self._waiting_since = now
         waited = now - self._waiting_since
-        if isinstance(error, NotBegun) and error.state == "busy":
+        if _is_full(error):
+            self._full_at = now
             is_over = waited >= FULL_SECONDS
             # Many may wait for a few places, and each look costs the service something.
             self._pause = min(_PAUSE + waited / 2, _LONGEST_PAUSE) * (0.5 + _random())
         else:
-            is_over = self._is_hopeless() or waited >= (
-                AGAIN_SECONDS if self._has_served else FIRST_SECONDS
-            )
+            patience = AGAIN_SECONDS if self._has_served else FIRST_SECONDS
+            gone_for = min(waited, now - self._full_at)
+            is_over = self._is_hopeless() or gone_for >= patience
             self._pause = _PAUSE
         if is_over:
             raise error
+        if self._end is not None:
+            self._pause = min(self._pause, self._end - now)
+
+
+def _is_full(error: ServiceError | None) -> bool:
+    return isinstance(error, NotBegun) and error.state == "busy"

@@ -7,20 +7,26 @@ import threading
 from collections.abc import Collection, Mapping
 
 from modcore.errors import ServiceError
+from modcore.gateway.forks import renew_after_fork
 from modcore.gateway.instance import Instance
 from modcore.module.at_once import AtOnce, all_ended
 from modcore.plugins import Service, ServiceSpec, plugin_manager
 
 
 class Replicas:
-    """One instance for each of `specs`, under its id; each gets `payload` over its private pipe."""
+    """One instance for each of `specs`, under its id; each gets `payload` over its private pipe.
+
+    A forked child may call them where they were; to end them is its parent's.
+    """
 
     def __init__(self, specs: Mapping[str, ServiceSpec], payload: bytes) -> None:
         self._specs, self._payload = specs, payload
         self._services: dict[str, Service] = {}
         self._lock = threading.Lock()
         self._is_closed = False
+        self._is_ours = True
         self._seen: tuple[tuple[str, ...], tuple[Instance, ...]] = (), ()
+        renew_after_fork(self)
 
     def launch(self) -> None:
         """Place all; raises what the first that fails has said, and then none is left."""
@@ -41,6 +47,8 @@ class Replicas:
 
     def close(self) -> None:
         """End all; what is still being placed is ended as soon as it is there."""
+        if not self._is_ours:
+            return
         with self._lock:
             self._is_closed = True
             services, self._services = self._services, {}
@@ -98,6 +106,10 @@ class Replicas:
             return ServiceError(f"the process of {name} ended with exit code {failed[0]}.")
         told = ", ".join(f"{replica} (exit code {code})" for replica, code in failed.items())
         return ServiceError(f"{len(failed)} of {len(codes)} replicas of {name} have ended: {told}.")
+
+    def after_fork(self) -> None:
+        """They are the parent's."""
+        self._is_ours, self._lock = False, threading.Lock()
 
     def _launch_one(self, id: str, spec: ServiceSpec) -> None:
         service = plugin_manager().deploy(spec, {"secret_payload": self._payload})

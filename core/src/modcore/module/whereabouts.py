@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modcore.gateway.forks import renew_after_fork
 from modcore.gateway.instance import Instance
 from modcore.module.replicas import Replicas
 
@@ -29,6 +30,7 @@ class Whereabouts:
         self._service, self._directory, self._replicas = service, directory, replicas
         self._fixed = fixed
         self._seen: tuple[_Instances, _Instances, _Instances] = (), (), fixed
+        renew_after_fork(self)
 
     def __call__(self) -> tuple[Instance, ...]:
         """All of them; the same tuple as long as nothing changes."""
@@ -48,3 +50,8 @@ class Whereabouts:
         if self._replicas is None:
             return self._directory is None
         return self._replicas.has_ended and not self()
+
+    def after_fork(self) -> None:
+        """Our launcher looks after them in the parent: what moves is heard of from the gateway alone."""
+        if self._directory is not None:
+            self._replicas, self._seen = None, ((), (), self._fixed)

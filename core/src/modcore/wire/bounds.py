@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from modcore.wire import MSGPACK
 from modcore.wire.refusals import Malformed
 
 MAX_DEPTH = 100
@@ -17,6 +18,12 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 #: Values of msgpack that are of one byte, and floats: many of one kind behind each other.
 _RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+|(?P<floats>(?:\xcb.{8})+)", re.DOTALL)
 _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
+
+
+def verify_size(content_type: str, body: bytes) -> None:
+    """Raise Malformed when the message `body` holds more values than its reader takes."""
+    if len(body) > MAX_VALUES:  # each takes a byte at least
+        (verify_msgpack_size if content_type == MSGPACK else verify_json_size)(body)
 
 
 def verify_json_size(body: bytes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from modcore.wire.refusals import CannotTravel, Malformed
 
 _json_encoder, _json_decoder = msgspec.json.Encoder(), msgspec.json.Decoder()
 _QUIET = frozenset({str, bool, type(None)})  # in JSON whatever their value
+_TOO_DEEP = f"it is nested more than {bounds.MAX_DEPTH} deep, or holds itself; make it flatter"
 
 
 def encode(value: Any, *, json_only: bool = False) -> tuple[str, bytes]:
@@ -30,18 +32,18 @@ def encode(value: Any, *, json_only: bool = False) -> tuple[str, bytes]:
     `json_only` is for readers who know no msgpack: tuples become lists then, which is all that JSON has.
     """
     try:
-        if fits_json(value):
-            return JSON, _json_encoder.encode(value)
-        if json_only:
-            return JSON, _json_encoder.encode(_json_form(value))
-        return MSGPACK, ENCODER.encode(packed(value))
+        kind, body = _encoded(value, json_only)
+        bounds.verify_size(kind, body)  # here, where somebody knows what it is
+    except Malformed as error:
+        raise CannotTravel(str(error)) from None
     except UnicodeEncodeError as error:
         around = error.object[max(0, error.start - 10) : error.start + 11]
         raise CannotTravel(
             f"the text …{around!a}… holds half a character (a lone surrogate); take it out"
         ) from None
     except RecursionError:
-        raise CannotTravel("it is nested too deeply, or holds itself") from None
+        raise CannotTravel(_TOO_DEEP) from None
+    return kind, body
 
 
 def decode(content_type: str, body: bytes, *, may_import: bool = True) -> Any:
@@ -66,8 +68,16 @@ def decode(content_type: str, body: bytes, *, may_import: bool = True) -> Any:
         raise Malformed(f"a text is not UTF-8 (byte {place})") from None
 
 
-def fits_json(value: Any) -> bool:
-    """Whether JSON holds `value` as it is."""
+def _encoded(value: Any, json_only: bool) -> tuple[str, bytes]:
+    if fits_json(value):
+        return JSON, _json_encoder.encode(value)
+    if json_only:
+        return JSON, _json_encoder.encode(_json_form(value))
+    return MSGPACK, ENCODER.encode(packed(value))
+
+
+def fits_json(value: Any, depth: int = 0) -> bool:
+    """Whether JSON holds `value` as it is; raises CannotTravel when it is too deep."""
     kind = type(value)
     if kind in _QUIET:
         return True
@@ -75,12 +85,14 @@ def fits_json(value: Any) -> bool:
         return _is_short(value)
     if kind is float:
         return math.isfinite(value)
+    if depth > bounds.MAX_DEPTH:
+        raise CannotTravel(_TOO_DEEP)
     if kind is list:
-        return _all_fit(value)
-    return kind is dict and _are_texts(value) and _all_fit(value.values())
+        return _all_fit(value, depth)
+    return kind is dict and _are_texts(value) and _all_fit(value.values(), depth)
 
 
-def _all_fit(items: Collection[Any]) -> bool:
+def _all_fit(items: Collection[Any], depth: int) -> bool:
     kinds = set(map(type, items))
     if kinds <= _QUIET:
         return True
@@ -88,7 +100,7 @@ def _all_fit(items: Collection[Any]) -> bool:
         return all(map(math.isfinite, items))
     if kinds == {int}:
         return _is_short(max(items)) and _is_short(min(items))
-    return all(map(fits_json, items))
+    return all(map(fits_json, items, repeat(depth + 1)))
 
 
 def _are_texts(keys: Collection[Any]) -> bool:
