@@ -277,7 +277,7 @@ def draw(results: dict[str, Any], anatomy: dict[str, Any], file: Path) -> None:
         "bfloat16, two cores, medians of rounds in turn (CTranslate2: float32)", fontsize=10
     )
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=110, bbox_inches="tight")
 
 
 def main() -> None:
