@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import sys
 import threading
 
 import pytest
@@ -36,3 +38,11 @@ def test_a_thread_that_cannot_be_started_is_no_engine_that_was_closed() -> None:
     worker.close()
     with pytest.raises(EngineClosed):
         worker.submit(lambda: 3)
+
+
+def test_code_that_asks_the_process_to_end_ends_its_request() -> None:
+    worker = FeatureWorker()
+    with pytest.raises(StepFailed, match=r"asked the process to end \(SystemExit\(3\)\)"):
+        worker.submit(functools.partial(sys.exit, 3)).result(10)
+    assert worker.submit(lambda: 2).result(10) == 2
+    worker.close()

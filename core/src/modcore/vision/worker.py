@@ -31,7 +31,7 @@ class FeatureWorker:
     def submit(self, task: Callable[[], T]) -> Future[T]:
         """Queue `task`; raises EngineClosed after `close`, StepFailed where no thread can be started."""
         try:
-            return self._pool.submit(task)
+            return self._pool.submit(_result_of, task)
         except RuntimeError as error:
             if self._is_closed:
                 raise EngineClosed("The engine has been closed; make a new one.") from None
@@ -44,6 +44,15 @@ class FeatureWorker:
         """Drop what waits, and wait for what runs."""
         self._is_closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _result_of(task: Callable[[], T]) -> T:
+    try:
+        return task()
+    except SystemExit as error:  # it would end whoever waits, and so the server
+        raise StepFailed(
+            f"The vision model's code asked the process to end ({error!r}); update the package that brings it."
+        ) from error
 
 
 def _step_back() -> None:
