@@ -141,6 +141,11 @@ def test_parts_of_other_shapes_are_400(server: ServerProcess, part: Any, words: 
     assert error["param"] == "messages"
 
 
+def test_a_detail_that_is_left_open_is_the_usual_one(server: ServerProcess) -> None:
+    answers = [refused(server, chat(url_part(GOOD, **detail))) for detail in ({}, {"detail": None})]
+    assert [answer["status"] for answer in answers] == [200, 200]
+
+
 def test_an_image_to_a_text_model_is_400(text_checkpoint: Path) -> None:
     with serving(str(text_checkpoint)) as server:
         error = refused(server, chat("?", url_part(GOOD)))

@@ -42,7 +42,7 @@ class ImageLocation(BaseModel):
     model_config = ConfigDict(strict=True)
 
     url: str
-    detail: Literal["auto", "low", "high"] = "auto"
+    detail: Literal["auto", "low", "high"] | None = "auto"
 
 
 class ImagePart(BaseModel):
