@@ -144,7 +144,8 @@ def test_nobody_there_has_not_begun() -> None:
 
 
 async def test_async_client_tells_the_same() -> None:
-    with answering(saying(ANSWER, b"", ANSWER[:-3])) as url:
+    last = ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    with answering(saying(last, b"", ANSWER[:-3])) as url:
         remote = RemoteModule(url)
         assert await remote.acall((), {}) == 1
         for answered in (False, True):

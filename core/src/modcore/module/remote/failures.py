@@ -36,3 +36,8 @@ class Died(ServiceError):
 
 class DeadlineExceeded(ServiceError, TimeoutError):
     """There was no answer within the time that the call had."""
+
+
+def told(seconds: float) -> str:
+    """A time limit as a person set it: what is left of a call is some microseconds less."""
+    return f"{round(seconds, 2) or seconds:g} s"
