@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import os
 import pickle
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -141,7 +144,8 @@ def test_nobody_there_has_not_begun() -> None:
 
 
 async def test_async_client_tells_the_same() -> None:
-    with answering(saying(ANSWER, b"", ANSWER[:-3])) as url:
+    last = ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    with answering(saying(last, b"", ANSWER[:-3])) as url:
         remote = RemoteModule(url)
         assert await remote.acall((), {}) == 1
         for answered in (False, True):
@@ -177,8 +181,40 @@ def test_fork_does_not_speak_on_its_parents_connections() -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_connections_end_with_their_event_loop() -> None:
+    with service("Same") as running:
+
+        async def calls() -> None:
+            await asyncio.gather(*(running.remote.acall((each,), {}) for each in range(4)))
+
+        open_before = descriptors()
+        for _ in range(10):
+            asyncio.run(calls())
+        assert descriptors() == open_before
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's own, of a loop closed like that
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_connections_of_event_loops_that_are_closed_without_ado_do_not_gather() -> None:
+    with service("Same") as running:
+        open_before = descriptors()
+        for _ in range(20):
+            loop = asyncio.new_event_loop()
+            assert loop.run_until_complete(running.remote.acall((1,), {})) == 1
+            loop.close()
+        del loop
+        gc.collect()
+        assert descriptors() <= open_before + 1, open_before
+
+
 @pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://user:secret@x", None])
 def test_url_of_nothing_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL") as caught:
         RemoteModule(url, TOKEN)
     assert "secret" not in str(caught.value)
+
+
+def descriptors() -> int:
+    """How many are open in this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -17,6 +17,7 @@ from modcore.gateway.balancer import Balancer, Lease, NoInstance
 from modcore.gateway.call_failure import CallFailure
 from modcore.gateway.instance import Instance
 from modcore.module.remote import DeadlineExceeded, Died, NotBegun
+from modcore.module.remote.failures import told
 
 #: Seconds that a call without a deadline waits for the first instance of a service: its module may be large.
 FIRST_SECONDS = 300.0
@@ -63,7 +64,7 @@ class Attempts:
         self._error: ServiceError | None = None
         self._deaths = 0
         self._waiting_since: float | None = None
-        self._full_at = 0.0  # when somebody was last there, but full
+        self._gone_since: float | None = None  # nobody is there, not even one who is full
         self._pause = _PAUSE
         self._lease: Lease | None = None
         self.begun = False
@@ -135,22 +136,23 @@ class Attempts:
     def _verify_patience(self, error: ServiceError) -> None:
         """Raise `error` or DeadlineExceeded unless there is time to wait for somebody."""
         now = time.monotonic()
-        if self._end is not None and now >= self._end:
+        if self._seconds is not None and self._end is not None and now >= self._end:
             raise DeadlineExceeded(
-                f"no instance took the call within {round(self._seconds or 0, 3):g} s: {error}"
+                f"no instance took the call within {told(self._seconds)}: {error}"
             ) from error
         if self._waiting_since is None:
             self._waiting_since = now
         waited = now - self._waiting_since
         if _is_full(error):
-            self._full_at = now
+            self._gone_since = None
             is_over = waited >= FULL_SECONDS
             # Many may wait for a few places, and each look costs the service something.
             self._pause = min(_PAUSE + waited / 2, _LONGEST_PAUSE) * (0.5 + _random())
         else:
             patience = AGAIN_SECONDS if self._has_served else FIRST_SECONDS
-            gone_for = min(waited, now - self._full_at)
-            is_over = self._is_hopeless() or gone_for >= patience
+            if self._gone_since is None:
+                self._gone_since = now
+            is_over = self._is_hopeless() or now - self._gone_since >= patience
             self._pause = _PAUSE
         if is_over:
             raise error

@@ -10,7 +10,7 @@ from typing import Any
 from modcore import wire
 from modcore.errors import ServiceError
 from modcore.module.remote.address import Address
-from modcore.module.remote.failures import DeadlineExceeded, Died, NotBegun, State
+from modcore.module.remote.failures import DeadlineExceeded, Died, NotBegun, State, told
 from modcore.module.remote.reading import Reading
 
 #: That the client waits longer than the service, which says it first if it can.
@@ -102,8 +102,9 @@ class Exchange:
 
     def too_late(self) -> DeadlineExceeded:
         """The time is over."""
+        limit = "its time" if self.timeout is None else told(self.timeout)
         return DeadlineExceeded(
-            f"{self._address.url} did not answer within {self.timeout:g} s; give it more by timeout=... "
+            f"{self._address.url} did not answer within {limit}; give it more by timeout=... "
             "(a ServerModule: deadline=...), or leave that out to wait as long as it takes."
         )
 

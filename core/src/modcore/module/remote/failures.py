@@ -47,3 +47,8 @@ class Died(ServiceError):
 
 class DeadlineExceeded(ServiceError, TimeoutError):
     """There was no answer within the time that the call had."""
+
+
+def told(seconds: float) -> str:
+    """A time limit as a person set it: what is left of a call is some microseconds less."""
+    return f"{round(seconds, 2) or seconds:g} s"

@@ -53,12 +53,35 @@ class _Link:
             self._writer.transport.abort()
 
 
+class _Idle:
+    """Connections of one event loop that nobody uses now; they end with it."""
+
+    def __init__(self) -> None:
+        self.links: list[_Link] = []
+        self._watch = self._until_the_loop_ends()
+
+    async def watch(self) -> None:
+        """Notice when the running loop ends: asyncio.run closes every generator then."""
+        await anext(self._watch)
+
+    def close(self) -> None:
+        """Close all."""
+        while self.links:
+            self.links.pop().close()
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self.close()
+
+
 class AsyncClient:
     """Calls to one address from any number of event loops, each with connections of its own."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Link]] = (
+        self._idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Idle] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -117,7 +140,7 @@ class AsyncClient:
             await _within(exchange, link.receive_into(reading))
 
     async def _connected(self, exchange: Exchange) -> _Link:
-        idle = self._idle.setdefault(asyncio.get_running_loop(), [])
+        idle = (await self._of_this_loop()).links
         while idle:
             if not (link := idle.pop()).is_stale:
                 return link
@@ -129,8 +152,24 @@ class AsyncClient:
         except OSError as error:  # a TimeoutError is one
             raise exchange.refused(error) from error
 
+    async def _of_this_loop(self) -> _Idle:
+        loop = asyncio.get_running_loop()
+        idle = self._idle.get(loop)
+        if idle is None:
+            self._forget_ended_loops()
+            idle = self._idle[loop] = _Idle()
+            await idle.watch()
+        return idle
+
+    def _forget_ended_loops(self) -> None:
+        """Those that were closed in another way than by asyncio.run; connections hold on to their loop."""
+        for reference in self._idle.keyrefs():
+            loop = reference()
+            if loop is not None and loop.is_closed() and (idle := self._idle.pop(loop, None)):
+                idle.close()
+
     def _keep(self, link: _Link, reading: Reading) -> None:
-        idle = self._idle.setdefault(asyncio.get_running_loop(), [])
+        idle = self._idle[asyncio.get_running_loop()].links
         if not reading.keeps_alive or len(idle) >= MAX_IDLE:
             link.close()
             return
