@@ -38,6 +38,12 @@ def app(tmp_path: Path) -> str:
     return f"{write_app(tmp_path)}:module"
 
 
+SLOW_TO_LOAD = """
+import time
+def module():
+    time.sleep(600)
+"""
+
 #: The first process of it is well, the second is not.
 ONE_IS_WELL = """
 import os, pathlib
@@ -395,3 +401,13 @@ def test_internal_command_typed_by_a_person_says_what_it_is_for(command: str) ->
     done = modcore_command(command)
     assert done.returncode == 2
     assert "modcore deploy" in done.stderr
+
+
+def test_detached_service_that_is_stopped_before_it_is_ready_says_so(tmp_path: Path) -> None:
+    app = f"{write_app(tmp_path, SLOW_TO_LOAD)}:module"
+    with PythonProcess(["-m", "modcore", "deploy", app, "--name", "web", "--detach"]) as starting:
+        wait_until(lambda: [row for row in listed() if row["state"] == "starting"], 30)
+        assert modcore_command("stop", "web").returncode == 0
+        assert starting.process.wait(30) == 1
+        wait_until(lambda: starting.errors, 10)
+        assert "somebody has stopped the service before it was ready" in starting.errors[0]

@@ -136,5 +136,12 @@ def test_file_that_cannot_be_written_is_named_and_nothing_is_left(state: Path) -
         write_private(state / "nowhere" / "file", "x")
 
 
+def test_what_cannot_be_forgotten_is_named(state: Path) -> None:
+    (state / "services").mkdir(parents=True, mode=0o700)
+    (state / "services" / "web.json").mkdir()
+    with pytest.raises(ServiceError, match=r"web\.json cannot be removed .* move away"):
+        forget("web")
+
+
 def test_record_holds_no_secret() -> None:
     assert not {"token", "cluster_key"} & set(json.dumps(record().to_json()).split('"'))

@@ -52,4 +52,7 @@ def _follow(supervisor: subprocess.Popen[str], report: Report) -> None:
         report.event(kind, **event)
         if kind == "deployed":
             return
-    raise ServiceError(f"the supervisor ended with exit code {supervisor.wait()}.")
+    code = supervisor.wait()
+    if not code:
+        raise ServiceError("somebody has stopped the service before it was ready.")
+    raise ServiceError(f"the supervisor ended with exit code {code}.")

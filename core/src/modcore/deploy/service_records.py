@@ -91,9 +91,15 @@ def read_records() -> list[ServiceRecord]:
 
 
 def forget(name: str) -> None:
-    """Remove what is kept of the service `name`."""
+    """Remove what is kept of the service `name`; raises ServiceError for what cannot be removed."""
     for kind in ("json", "token"):
-        _path(name, kind).unlink(missing_ok=True)
+        path = _path(name, kind)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ServiceError(
+                f"{path} cannot be removed ({error.strerror}); move away what is there."
+            ) from error
 
 
 def token_path(name: str) -> Path:
