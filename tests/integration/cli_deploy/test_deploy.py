@@ -40,8 +40,9 @@ def app(tmp_path: Path) -> str:
 
 SLOW_TO_LOAD = """
 import time
+time.sleep(600)
 def module():
-    time.sleep(600)
+    return 0
 """
 
 #: The first process of it is well, the second is not.
