@@ -45,7 +45,8 @@ def modcore(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
             "my_package": variant,
         },
     )
-    return CommandLine(sys.executable, [site.path])
+    patience = {"MODCORE_PLUGIN_TIMEOUT": "60"}  # what imports torch takes long beside other tests
+    return CommandLine(sys.executable, [site.path], patience)
 
 
 def test_every_entry_of_the_plugin_can_be_used(modcore: CommandLine) -> None:
