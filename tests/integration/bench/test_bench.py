@@ -10,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 
 from checkpoints import llama_config, train_tokenizer, write_random
 from servers import ServerProcess, serving
+from waiting import wait_until
 
 LOAD = (
     "--concurrency",
@@ -182,17 +182,17 @@ def start(*words: str) -> subprocess.Popen[str]:
 def wait_for_answers(server: ServerProcess, count: int) -> None:
     """Until the server has given so many whole answers."""
     address = urlsplit(server.url)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def has_given_them() -> bool:
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
         connection.request("GET", "/metrics")
         said = connection.getresponse().read().decode()
         connection.close()
         found = re.search(r"^modcore:e2e_request_latency_seconds_count\{.*\} (\S+)$", said, re.M)
-        if found and float(found[1]) > count:  # one of them was to learn what the server takes
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"the server has not given {count} answers: {said}")
+        # One of them was to learn what the server takes.
+        return found is not None and float(found[1]) > count
+
+    wait_until(has_given_them, 60, f"the server has given {count} answers")
 
 
 @pytest.mark.parametrize(
